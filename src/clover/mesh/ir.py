@@ -1,0 +1,366 @@
+"""The mesh's intermediate form: what each proxy should do, in no dialect.
+
+Istio resources are translated into these values, and Envoy configuration is compiled from them alone, so that a second
+policy language needs no second compiler. Every value that an author caused carries `sources`: the resources that it
+came from, as `VirtualService/default/http-lb`, so that a rejection by Envoy can be told in the author's words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Protocol(StrEnum):
+    """How a port's bytes are treated (Istio: explicit protocol selection)."""
+
+    AUTO = "auto"
+    """HTTP/1.1 and h2c are recognised by their first bytes, all else is carried as TCP."""
+    HTTP = "http"
+    HTTP2 = "http2"
+    """HTTP/2 with prior knowledge; gRPC is this."""
+    TCP = "tcp"
+
+
+class MatchKind(StrEnum):
+    """How a string is compared."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    REGEX = "regex"
+    """RE2, and the whole string must match."""
+    PRESENT = "present"
+
+
+class Balancing(StrEnum):
+    """How a cluster picks an endpoint."""
+
+    ROUND_ROBIN = "round-robin"
+    LEAST_REQUEST = "least-request"
+    RANDOM = "random"
+    PASSTHROUGH = "passthrough"
+    RING_HASH = "ring-hash"
+    MAGLEV = "maglev"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StringMatch:
+    """A test of one string."""
+
+    kind: MatchKind
+    value: str = ""
+    ignore_case: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedMatch:
+    """A test of one header or query parameter; `:method`, `:authority` and `:scheme` are headers too."""
+
+    name: str
+    match: StringMatch
+    invert: bool = False
+    """True: the request matches when the test fails, or when the header is absent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestMatch:
+    """Which requests a route takes: all tests must hold; no test means every request."""
+
+    path: StringMatch | None = None
+    headers: tuple[NamedMatch, ...] = ()
+    query: tuple[NamedMatch, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderChanges:
+    """Changes to a message's headers, made in the order remove, set, add."""
+
+    remove: tuple[str, ...] = ()
+    set: tuple[tuple[str, str], ...] = ()
+    """Replaces any value that is there."""
+    add: tuple[tuple[str, str], ...] = ()
+    """Appends to the values that are there."""
+
+
+NO_CHANGES = HeaderChanges()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightedCluster:
+    """A share of a route's traffic."""
+
+    cluster: str
+    weight: int = 100
+    """Relative to the other shares of the route; more than 0."""
+    request_headers: HeaderChanges = NO_CHANGES
+    response_headers: HeaderChanges = NO_CHANGES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashPolicy:
+    """What of a request decides its endpoint in a ring-hash or Maglev cluster; exactly one field is set."""
+
+    header: str = ""
+    cookie: str = ""
+    cookie_path: str = ""
+    cookie_ttl_s: float | None = None
+    """0: a session cookie; None: the cookie is only read, never made."""
+    query: str = ""
+    source_ip: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forward:
+    """Send the request on."""
+
+    to: tuple[WeightedCluster, ...]
+    rewrite_prefix: str | None = None
+    """Replaces the matched prefix (or the whole path, after an exact match)."""
+    rewrite_regex: tuple[str, str] | None = None
+    """RE2 pattern and substitution (`\\1`), applied to the path."""
+    rewrite_authority: str | None = None
+    hash_policies: tuple[HashPolicy, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Redirect:
+    """Answer with a redirection."""
+
+    code: int = 301
+    path: str | None = None
+    """Replaces the whole path."""
+    prefix: str | None = None
+    """Replaces the matched prefix."""
+    authority: str | None = None
+    scheme: str | None = None
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectResponse:
+    """Answer without asking anybody."""
+
+    code: int
+    body: bytes = b""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retries:
+    """When and how often a failed attempt is made again."""
+
+    attempts: int
+    """Attempts after the first; 0 switches retries off."""
+    conditions: tuple[str, ...]
+    """Envoy's `retry_on` words."""
+    status_codes: tuple[int, ...] = ()
+    """Extra statuses for the condition `retriable-status-codes`."""
+    per_try_timeout_s: float | None = None
+    backoff_s: float | None = None
+    previous_hosts: bool = True
+    """Avoid endpoints that were already tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """Trouble made on purpose, for a share of requests in percent."""
+
+    delay_s: float = 0.0
+    delay_percent: float = 0.0
+    abort_status: int = 0
+    abort_grpc_status: int | None = None
+    abort_percent: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cors:
+    """Cross-origin policy of a route (Fetch standard)."""
+
+    origins: tuple[StringMatch, ...] = ()
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    max_age_s: int | None = None
+    credentials: bool | None = None
+    forward_unmatched_preflights: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """A copy of a share of requests, its answers thrown away."""
+
+    cluster: str
+    percent: float = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One rule of a virtual host; the first that matches wins."""
+
+    name: str
+    """Low in cardinality: it names spans and appears in access logs."""
+    match: RequestMatch
+    action: Forward | Redirect | DirectResponse
+    timeout_s: float = 0.0
+    """0: no limit."""
+    retries: Retries | None = None
+    fault: Fault | None = None
+    cors: Cors | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    request_headers: HeaderChanges = NO_CHANGES
+    response_headers: HeaderChanges = NO_CHANGES
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VirtualHost:
+    """Routes for some Host values; `*` is any."""
+
+    name: str
+    domains: tuple[str, ...]
+    routes: tuple[Route, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteTable:
+    """What a listener's HTTP traffic is matched against."""
+
+    name: str
+    virtual_hosts: tuple[VirtualHost, ...]
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Connection pool and circuit breaker of a cluster; None: no limit."""
+
+    max_connections: int | None = None
+    max_pending_requests: int | None = None
+    max_requests: int | None = None
+    max_retries: int | None = None
+    max_requests_per_connection: int | None = None
+    max_concurrent_streams: int | None = None
+    connect_timeout_s: float = 10.0
+    idle_timeout_s: float | None = None
+    max_connection_duration_s: float | None = None
+    keepalive: Keepalive | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keepalive:
+    """TCP keep-alive probes; None: the kernel's own value."""
+
+    probes: int | None = None
+    time_s: int | None = None
+    interval_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutlierDetection:
+    """When an endpoint that answers badly is left alone for a while."""
+
+    consecutive_5xx: int | None = None
+    """None: not counted."""
+    consecutive_gateway_errors: int | None = None
+    consecutive_local_origin_failures: int | None = None
+    split_local_origin_errors: bool = False
+    interval_s: float = 10.0
+    base_ejection_s: float = 30.0
+    max_ejection_percent: int = 10
+    min_health_percent: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """A set of endpoints that a proxy may send to."""
+
+    name: str
+    """Istio's: `outbound|9180|v1|http-lb.default.svc.cluster.local`."""
+    protocol: Protocol = Protocol.AUTO
+    """AUTO: speaks upstream what the client spoke."""
+    balancing: Balancing = Balancing.LEAST_REQUEST
+    ring_size: int | None = None
+    """Minimum ring size, or Maglev table size; None: Istio's default."""
+    limits: Limits = Limits()
+    outliers: OutlierDetection | None = None
+    h2_upgrade: bool = False
+    """True: HTTP/1.1 requests are sent on as HTTP/2."""
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One workload that takes traffic for a cluster."""
+
+    address: str
+    port: int
+    workload: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """The endpoints of one cluster; an empty set answers 503 with the flag UH."""
+
+    cluster: str
+    members: tuple[Endpoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboundPort:
+    """A port on which the proxy's own function takes traffic."""
+
+    port: int
+    protocol: Protocol
+    service: str
+    """Host name of the service that it belongs to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutboundPort:
+    """A service address that the proxy's own function may dial."""
+
+    service: str
+    address: str
+    """Virtual address of the service; `0.0.0.0` for a port that is shared by all HTTP services."""
+    port: int
+    protocol: Protocol
+    routes: str = ""
+    """Name of the route table for its HTTP traffic."""
+    cluster: str = ""
+    """Cluster for its other traffic."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayPort:
+    """A host address on which the gateway takes HTTP from outside the mesh."""
+
+    address: str
+    port: int
+    routes: str
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """Whom a proxy stands beside; becomes the resource of its spans and logs."""
+
+    chain: str
+    namespace: str
+    function: str
+    """`gateway` for the gateway."""
+    version: str = ""
+    workload: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    """Everything that one proxy is told."""
+
+    node: str
+    """Its xDS node id: the workload's name."""
+    identity: Identity
+    inbound: tuple[InboundPort, ...] = ()
+    outbound: tuple[OutboundPort, ...] = ()
+    gateways: tuple[GatewayPort, ...] = ()
+    tables: tuple[RouteTable, ...] = ()
+    clusters: tuple[Cluster, ...] = ()
+    endpoints: tuple[Endpoints, ...] = ()

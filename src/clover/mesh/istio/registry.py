@@ -1,0 +1,65 @@
+"""What exists in the mesh: services with their addresses, and the workloads behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePort:
+    """One port of a service; its protocol follows from its name, as on Kubernetes with Istio."""
+
+    number: int
+    name: str = ""
+    """`http`, `grpc-control` ...: the part before `-` is the protocol; empty: recognised by its first bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A name that functions dial, at an address that only the mesh knows."""
+
+    name: str
+    namespace: str
+    address: str
+    """Virtual IPv4 address."""
+    ports: tuple[ServicePort, ...]
+
+    @property
+    def host(self) -> str:
+        """Return the fully qualified host name."""
+        return f"{self.name}.{self.namespace}.svc.cluster.local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """One running instance of a function."""
+
+    name: str
+    service: str
+    """Name of the service that it serves; a workload without a service (the gateway) has ''."""
+    namespace: str
+    address: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """`app` and `version`, which subsets and selectors choose by."""
+    ready: bool = True
+    """False: it gets no traffic."""
+    gateway: bool = False
+    """True: an ingress gateway, with the label `istio: ingressgateway`, and no interception."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registry:
+    """All services and workloads of one mesh at one moment."""
+
+    chain: str
+    services: tuple[Service, ...]
+    workloads: tuple[Workload, ...]
+
+    def service(self, host: str, namespace: str = "default") -> Service | None:
+        """Find a service by short name (seen from `namespace`), `name.namespace`, `name.namespace.svc` or full host name."""
+        for service in self.services:
+            names = {service.host, f"{service.name}.{service.namespace}", f"{service.name}.{service.namespace}.svc"}
+            if host in names or (host == service.name and namespace == service.namespace):
+                return service
+        return None

@@ -1,0 +1,75 @@
+"""What to run, as data only: the one thing that backends see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessPlan:
+    """A program to keep running inside a workload's network."""
+
+    name: str
+    """`engine` or `sidecar`."""
+    argv: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
+    working_directory: str = ""
+    """'' : the workload's folder."""
+    stop_signal: str = "SIGTERM"
+    stop_timeout_s: float = 5.0
+    check: tuple[str, ...] = ()
+    """Command that must exit with 0 before the first start; empty: none."""
+    ready_tcp: int | None = None
+    """Ready when this port accepts a connection in the workload's network; None: see `ready_unix`."""
+    ready_unix: str | None = None
+    """Ready when this Unix socket accepts a connection."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadPlan:
+    """One instance of a function, its sidecar, and the network that they share."""
+
+    name: str
+    function: str
+    version: str
+    engine: str
+    """`envoy` for the gateway."""
+    address: str
+    """IPv4 address on the chain's bridge."""
+    port: int
+    directory: str
+    """Absolute folder of its files."""
+    files: Mapping[str, str]
+    """Path relative to `directory` → content; written with mode 0600 and renamed into place."""
+    directories: tuple[str, ...] = ()
+    """Folders below `directory` that its engine's workers write to."""
+    owner: str = ""
+    """User that the engine's workers run as; '' : the current user."""
+    sidecar: ProcessPlan
+    engine_process: ProcessPlan | None = None
+    """None for the gateway, which is all sidecar."""
+    intercept: bool = True
+    """True: nftables redirects its TCP to the sidecar, in and out."""
+    host_network: bool = False
+    """True: the sidecar's process stays in the host's network and only dials from the workload's (the gateway)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """A whole chain, ready for a backend."""
+
+    chain: str
+    directory: str
+    """Absolute folder of the chain's run-time files."""
+    network: str
+    """IPv4 network of the workloads, e.g. `10.244.0.0/24`."""
+    services_network: str
+    """IPv4 network of the virtual service addresses; each workload routes it to its sidecar."""
+    hosts: Mapping[str, str]
+    """Host name → virtual address: the workloads' /etc/hosts."""
+    workloads: tuple[WorkloadPlan, ...]
+    mark: int = 1337
+    """Socket mark of the sidecars' own connections, which interception leaves alone."""
+    outbound_port: int = 15001
+    inbound_port: int = 15006

@@ -1,0 +1,99 @@
+"""The chain as its author means it: names, wiring and intent, with no addresses yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from clover.errors import Mark
+
+DATA_PORT = 9180
+"""Where a function listens for HTTP, unless its author says otherwise."""
+CONTROL_PORT = 50054
+"""Where a function's ambassador listens for gRPC."""
+
+
+class FunctionType(StrEnum):
+    """What a function does for the chain; an engine is how it does it."""
+
+    FIREWALL = "firewall"
+    LOAD_BALANCER = "load-balancer"
+    CACHE = "cache"
+    SERVER = "server"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a function: one workload, chosen among its siblings by route rules."""
+
+    name: str
+    """`v1`, `v2` ...; a function written without versions has the single version `v1`."""
+    engine: str
+    """`nginx`, `haproxy`, `modsecurity`, or `command` for the author's own server."""
+    to: tuple[str, ...] = ()
+    """Functions of the same chain that this one sends to, in the order written."""
+    command: tuple[str, ...] = ()
+    """The author's own server, found on PATH or relative to the chain file; only with the engine `command`."""
+    mark: Mark
+    to_marks: tuple[Mark, ...] = ()
+    """Where each name of `to` is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Function:
+    """One network function of the chain, in one or more versions behind one service name."""
+
+    name: str
+    type: FunctionType
+    versions: tuple[Version, ...]
+    """Never empty; in the order written."""
+    port: int = DATA_PORT
+    """TCP port that the service is dialled on, and that every version's engine listens on."""
+    mirror_to: str | None = None
+    """A function that gets a copy of each request sent to this one, its answers discarded; None: no copy."""
+    mark: Mark
+    mirror_mark: Mark | None = None
+
+    @property
+    def upstreams(self) -> tuple[str, ...]:
+        """Every function that some version sends to, in the order written, each once."""
+        return tuple(dict.fromkeys(name for version in self.versions for name in version.to))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Where requests enter the chain."""
+
+    to: str
+    port: int = 8080
+    """TCP port on the host."""
+    address: str = "127.0.0.1"
+    """Host address to listen on; loopback unless the author says otherwise."""
+    mark: Mark
+    to_mark: Mark
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """A whole chain, as written in one document."""
+
+    name: str
+    namespace: str = "default"
+    """Namespace of its services: `http-lb.<namespace>.svc.cluster.local`."""
+    gateway: Gateway
+    functions: Mapping[str, Function] = field(default_factory=dict)
+    mark: Mark
+    directory: str = "."
+    """Folder of the chain file: relative commands start there."""
+
+    def workloads(self) -> Iterator[tuple[Function, Version]]:
+        """Yield every function and version pair; each is one workload."""
+        for function in self.functions.values():
+            for version in function.versions:
+                yield function, version
+
+
+def workload_name(function: Function, version: Version) -> str:
+    """Return the workload's name: the function's own when it has one version, else `http-lb-v1`."""
+    return function.name if len(function.versions) == 1 else f"{function.name}-{version.name}"
