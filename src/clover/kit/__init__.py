@@ -1,0 +1,1 @@
+"""Plumbing that knows nothing of chains: documents, files, places, requirements."""

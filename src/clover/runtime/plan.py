@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+SIDECAR_MARK = 1337
+"""Socket mark of the sidecars' own connections, which interception leaves alone (Istio uses the number as a user id)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessPlan:
@@ -69,7 +72,6 @@ class Plan:
     hosts: Mapping[str, str]
     """Host name → virtual address: the workloads' /etc/hosts."""
     workloads: tuple[WorkloadPlan, ...]
-    mark: int = 1337
-    """Socket mark of the sidecars' own connections, which interception leaves alone."""
+    mark: int = SIDECAR_MARK
     outbound_port: int = 15001
     inbound_port: int = 15006

@@ -1,0 +1,1 @@
+"""The local backend: Linux namespaces, links, nftables and processes on this machine. It knows plans and nothing else."""

@@ -1,0 +1,67 @@
+"""`clover down [CHAIN]`: take a chain down, or clean up after one that was killed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from clover.errors import DocumentError, Problem
+from clover.kit import places
+from clover.runtime.local import ledger
+from clover.spec import load
+
+PATIENCE_S = 15.0
+"""How long the node may take to stop its functions before it is killed."""
+
+
+def down(
+    chain: Annotated[str, typer.Argument(help="Name of the chain, or the path it was started from.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Every chain of this user.")] = False,
+    purge: Annotated[bool, typer.Option("--purge", help="Forget its traces and logs, too.")] = False,
+) -> None:
+    """Take a chain down. What it traced stays readable to the next `up`, unless --purge."""
+    console = Console(stderr=True)
+    names = _names(chain, everything=everything)
+    for name in names:
+        with console.status(f"{name}: stopping ..."):
+            found = ledger.stop(places.chain_directory(name), patience_s=PATIENCE_S)
+        if purge:
+            shutil.rmtree(places.store_directory(name).parent, ignore_errors=True)
+        console.print(f"chain {name} is down" if found else f"chain {name} is not up: nothing to do", highlight=False)
+    if not names:
+        console.print("no chain is up: nothing to do")
+
+
+def _names(chain: str, *, everything: bool) -> list[str]:
+    root = places.run_root()
+    known = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    if everything:
+        return known
+    if chain and Path(chain).exists() and chain not in known:
+        return [load.load(Path(chain)).name]
+    if chain:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", chain):
+            raise DocumentError(
+                Problem(
+                    code="CLV5007",
+                    where="clover down",
+                    what=f"{chain!r} is neither the name of a chain nor a path that exists",
+                    hint=f"chains that are up: {', '.join(known) or 'none'}",
+                )
+            )
+        return [chain]
+    if len(known) > 1:
+        raise DocumentError(
+            Problem(
+                code="CLV5006",
+                where="clover down",
+                what=f"several chains are up: {', '.join(known)}",
+                hint=f"clover down {known[0]}, or clover down --all",
+            )
+        )
+    return known

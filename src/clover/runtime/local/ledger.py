@@ -1,0 +1,100 @@
+"""What a chain has made on the host, and whether its node still lives.
+
+A node's processes, links, rules and mounts are in namespaces that die with it. What is left on the host is one folder;
+this file says whose it is. A lock, held for as long as the node lives, tells a running chain from the remains of one
+that was killed: a process id alone could belong to somebody else by now.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clover.kit import files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """One running chain, as other commands find it (`node.json`)."""
+
+    chain: str
+    pid: int
+    """The node's process id on the host; it is process 1 of its own namespace."""
+    init: int
+    """The same process: what `nsenter --target` takes."""
+    gateway: str
+    """URL of the gateway."""
+    api: str
+    """Unix socket of the node's API."""
+    store: str
+    """Folder of the telemetry store."""
+    source: str
+    """The chain file that it was started from."""
+    digest: str
+    """Of the chain as it was started, to tell an unchanged `up` from a changed one."""
+    started: float
+    """Unix time."""
+
+
+def path(directory: Path) -> Path:
+    """Return where the ledger of a chain's folder is."""
+    return directory / "node.json"
+
+
+def write(directory: Path, ledger: Ledger) -> None:
+    """Publish the ledger."""
+    files.write(path(directory), json.dumps(asdict(ledger), indent=1))
+
+
+def read(directory: Path) -> Ledger | None:
+    """Return the ledger of a chain's folder; None if there is none, or it is not one of ours."""
+    try:
+        return Ledger(**json.loads(path(directory).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def hold(directory: Path) -> int | None:
+    """Take the chain's lock for as long as this process lives; None if a node has it."""
+    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return None
+    return handle
+
+
+def alive(directory: Path) -> bool:
+    """Tell whether a node holds the chain's lock."""
+    if not (directory / "lock").exists():
+        return False
+    handle = hold(directory)
+    if handle is None:
+        return True
+    os.close(handle)
+    return False
+
+
+def stop(directory: Path, *, patience_s: float) -> bool:
+    """End the chain's node, politely first, and remove its folder. Return False if there was nothing to end."""
+    found = directory.exists()
+    ledger = read(directory)
+    if ledger and alive(directory):
+        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(ledger.pid, number)
+            deadline = time.monotonic() + wait_s
+            while alive(directory) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if not alive(directory):
+                break
+    shutil.rmtree(directory, ignore_errors=True)
+    return found

@@ -1,0 +1,59 @@
+"""What processes print, kept in files of bounded size, with the last lines at hand for error messages."""
+
+from __future__ import annotations
+
+from collections import deque
+from pathlib import Path
+
+FILE_BYTES = 8 * 1024 * 1024
+"""A file that grows beyond this becomes `.1`, and the older `.1` is gone."""
+LINE_BYTES = 64 * 1024
+"""A longer line is cut into pieces."""
+LAST_LINES = 12
+
+
+class Log:
+    """The output of one process, across restarts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("ab", buffering=0)
+        self._rest = b""
+        self._last: deque[bytes] = deque(maxlen=LAST_LINES)
+
+    def write(self, chunk: bytes) -> bytes:
+        """Keep `chunk`, and return the whole lines that it completed."""
+        lines, _, rest = (self._rest + chunk).rpartition(b"\n")
+        if len(rest) > LINE_BYTES:
+            lines, rest = (lines + b"\n" if lines else b"") + rest, b""
+        self._rest = rest
+        if not lines:
+            return b""
+        whole = lines + b"\n"
+        self._last.extend(lines.split(b"\n")[-LAST_LINES:])
+        try:
+            if self._file.tell() > FILE_BYTES:
+                self._rotate()
+            self._file.write(whole)
+        except OSError:
+            # The disk is full or gone. A function must not stop because its log cannot be kept: the lines still go to
+            # the store, which reports a full disk, and to the error message.
+            pass
+        return whole
+
+    def flush(self) -> bytes:
+        """Return a last line that was not ended, once the process is gone."""
+        return self.write(b"\n") if self._rest else b""
+
+    def last_lines(self) -> str:
+        """Return the last lines, for a message about why the process ended."""
+        return b"\n".join(line[:400] for line in self._last).decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _rotate(self) -> None:
+        self._file.close()
+        self._path.replace(self._path.with_suffix(".log.1"))
+        self._file = self._path.open("ab", buffering=0)

@@ -1,0 +1,72 @@
+"""The chain's network as text for `ip -batch` and `nft -f`: pure, so that what is set up can be read in a golden file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clover.runtime.plan import Plan, WorkloadPlan
+
+FABRIC = "fabric"
+"""Name of the network namespace that holds the bridge; no workload lives there."""
+
+
+def fabric_commands(plan: Plan, namespaces: Path) -> str:
+    """Return `ip -batch` input that makes the bridge, and a cable from it into each workload's namespace."""
+    lines = ["link add bridge0 type bridge", "link set bridge0 up"]
+    for number, workload in enumerate(plan.workloads):
+        lines += [
+            f"link add port{number} type veth peer name eth0 netns {namespaces / workload.name}",
+            f"link set port{number} master bridge0 up",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def workload_commands(plan: Plan, workload: WorkloadPlan) -> str:
+    """Return `ip -batch` input for one workload's own namespace."""
+    prefix = plan.network.rpartition("/")[2]
+    return "\n".join(
+        [
+            "link set lo up",
+            f"addr add {workload.address}/{prefix} dev eth0",
+            "link set eth0 up",
+            # Nobody answers for virtual addresses on the wire. The route only lets connect() choose a source address;
+            # then interception takes the connection.
+            f"route add {plan.services_network} dev eth0",
+            "",
+        ]
+    )
+
+
+def interception_rules(plan: Plan) -> str:
+    """
+    Return the nftables rules that send a workload's TCP through its sidecar, in and out.
+
+    These are Istio's REDIRECT rules with the socket mark in the place of the sidecar's user id: in a rootless
+    namespace there is only one user. Counters tell whether traffic reached the rules at all.
+    """
+    mark = plan.mark
+    return f"""\
+table ip clover {{
+    chain prerouting {{
+        type nat hook prerouting priority -100; policy accept;
+        meta l4proto tcp counter redirect to :{plan.inbound_port}
+    }}
+    chain output {{
+        type nat hook output priority -100; policy accept;
+        oifname "lo" ip saddr 127.0.0.6 counter return comment "sidecar to its own function"
+        oifname "lo" ip daddr != 127.0.0.1 meta l4proto tcp meta mark {mark} counter redirect to :{plan.inbound_port} \
+comment "function to itself by its service name"
+        oifname "lo" meta mark != {mark} counter return comment "function to localhost"
+        meta mark {mark} counter return comment "sidecar to other workloads"
+        ip daddr 127.0.0.1 counter return
+        meta l4proto tcp counter redirect to :{plan.outbound_port} comment "function to the mesh"
+    }}
+}}
+"""
+
+
+def hosts_file(plan: Plan) -> str:
+    """Return /etc/hosts for the chain: its own names and localhost, nothing of the machine's."""
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost"]
+    lines += [f"{address} {name}" for name, address in plan.hosts.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,250 @@
+"""One process of a workload, kept running: checked, started, waited for, and started again with back-off when it dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from clover.errors import FunctionError, MeshError, Problem
+from clover.kit.requirements import SYSTEM_PATH
+from clover.runtime.local import listening, namespaces
+from clover.runtime.local.logs import Log
+from clover.runtime.plan import ProcessPlan, WorkloadPlan
+from clover.runtime.status import ProcessStatus, State
+
+READY_TIMEOUT_S = 30.0
+CHECK_TIMEOUT_S = 30.0
+POLL_S = 0.02
+"""How often readiness is looked at: a connection to a socket that nobody listens on fails at once."""
+FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
+STEADY_S = 10.0
+"""A process that ran for longer than this starts again with the shortest back-off."""
+
+
+class Supervisor:
+    """Keeps one process of one workload running for as long as `run` runs."""
+
+    def __init__(
+        self,
+        workload: WorkloadPlan,
+        process: ProcessPlan,
+        *,
+        status: ProcessStatus,
+        network: Path | None,
+        output: Callable[[bytes], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._workload = workload
+        self._process = process
+        self._network = network
+        """Network namespace that it runs in; None: the node's own."""
+        self._output = output
+        self._changed = changed
+        self._log = Log(Path(workload.directory, "logs", f"{process.name}.log"))
+        self._child: asyncio.subprocess.Process | None = None
+        self._stopping = False
+        self.status = status
+        self.first_ready = asyncio.Event()
+
+    @property
+    def label(self) -> str:
+        """Name it for progress messages: `http-lb-v1 haproxy`, `http-lb-v1 sidecar`."""
+        return f"{self._workload.name} {self._workload.engine if self._process.name == 'engine' else 'sidecar'}"
+
+    async def check(self) -> None:
+        """Let the engine check its own files. Raises FunctionError with the engine's words if it refuses them."""
+        if not self._process.check:
+            return
+        child = await asyncio.create_subprocess_exec(
+            *self._inside(self._process.check),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=self._working_directory(),
+            env=self._environment(),
+        )
+        try:
+            words, _ = await asyncio.wait_for(child.communicate(), CHECK_TIMEOUT_S)
+        except TimeoutError:
+            child.kill()
+            words = f"no answer within {CHECK_TIMEOUT_S:.0f} s".encode()
+        if child.returncode != 0:
+            raise FunctionError(
+                self._problem(
+                    code="CLV3101",
+                    what=f"{self._workload.engine} refuses the configuration of {self._workload.name!r}",
+                    words=words.decode("utf-8", "replace"),
+                )
+            )
+
+    async def run(self) -> None:
+        """Start the process and keep it running. Raises FunctionError or MeshError if it dies before it was ever ready."""
+        backoff_s = FIRST_BACKOFF_S
+        loop = asyncio.get_running_loop()
+        try:
+            while True:
+                started = loop.time()
+                ending = await self._life()
+                if self._stopping:
+                    return
+                if not self.first_ready.is_set():
+                    raise self._failure("ended before it was ready", ending)
+                if loop.time() - started > STEADY_S:
+                    backoff_s = FIRST_BACKOFF_S
+                self.status.restarts += 1
+                self.status.last_exit = f"{ending}\n{self._log.last_lines()}".strip()
+                self._become(State.RESTARTING)
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, MOST_BACKOFF_S)
+        finally:
+            self._become(State.STOPPED)
+            self._log.close()
+
+    async def stop(self) -> None:
+        """Ask the process to end, and end it if it does not."""
+        self._stopping = True
+        child = self._child
+        if child is None or child.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            child.send_signal(signal.Signals[self._process.stop_signal])
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), self._process.stop_timeout_s)
+        _kill_group(child.pid)
+
+    async def _life(self) -> str:
+        """Run the process once; return how it ended."""
+        try:
+            child = self._child = await asyncio.create_subprocess_exec(
+                *self._inside(self._process.argv),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=self._working_directory(),
+                env=self._environment(),
+                start_new_session=True,
+            )
+        except OSError as failure:
+            return f"could not be started: {failure}"
+        self.status.pid = child.pid
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(self._read(child), name=f"{self._workload.name} output")
+                waiting = tasks.create_task(self._until_ready(child), name=f"{self._workload.name} ready")
+                code = await child.wait()
+                waiting.cancel()
+                # Workers whose master was killed live on, and hold its port: the whole group goes.
+                _kill_group(child.pid)
+                await reading
+        finally:
+            _kill_group(child.pid)
+            _reap_group(child.pid)
+            self.status.pid = 0
+        return _ending(code)
+
+    async def _read(self, child: asyncio.subprocess.Process) -> None:
+        assert child.stdout is not None
+        while chunk := await child.stdout.read(65536):
+            if lines := self._log.write(chunk):
+                self._output(lines)
+        if lines := self._log.flush():
+            self._output(lines)
+
+    async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + READY_TIMEOUT_S
+        while not await self._accepts():
+            if loop.time() > deadline and not self.first_ready.is_set():
+                raise self._failure(f"was not ready within {READY_TIMEOUT_S:.0f} s", self._who_listens(child.pid))
+            await asyncio.sleep(POLL_S)
+        self._become(State.READY)
+        self.first_ready.set()
+
+    async def _accepts(self) -> bool:
+        """Tell whether the process accepts a connection where its readiness is measured."""
+        if self._process.ready_unix is not None:
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            target: str | tuple[str, int] = self._process.ready_unix
+        elif self._process.ready_tcp is not None:
+            connection = namespaces.socket_in(self._network)
+            # The workload's own address and not localhost: the mesh dials that one too (an engine that listens on
+            # localhost only would be ready, and unreachable).
+            target = (self._workload.address, self._process.ready_tcp)
+        else:
+            return True
+        with connection:
+            connection.setblocking(False)
+            try:
+                await asyncio.get_running_loop().sock_connect(connection, target)
+            except OSError:
+                return False
+        return True
+
+    def _who_listens(self, pid: int) -> str:
+        wanted = self._process.ready_tcp
+        if wanted is None:
+            return ""
+        found = ", ".join(listening.listeners(pid)) or "nothing"
+        return f"it must listen on {self._workload.address}:{wanted} or 0.0.0.0:{wanted}; listening there now: {found}"
+
+    def _become(self, state: State) -> None:
+        if self.status.state is not state:
+            self.status.state = state
+            self._changed()
+
+    def _failure(self, what: str, detail: str) -> FunctionError | MeshError:
+        words = "\n".join(part for part in (detail, self._log.last_lines()) if part)
+        if self._process.name == "sidecar":
+            return MeshError(
+                self._problem(code="CLV5102", what=f"the sidecar of {self._workload.name!r} {what}", words=words)
+            )
+        return FunctionError(
+            self._problem(
+                code="CLV5101",
+                what=f"{self._workload.engine} of {self._workload.name!r} {what}",
+                words=words,
+            )
+        )
+
+    def _problem(self, *, code: str, what: str, words: str) -> Problem:
+        indented = "\n".join(f"    | {line}" for line in words.strip().splitlines()[-16:])
+        return Problem(
+            code=code,
+            where=f"workload {self._workload.name}",
+            what=f"{what}:\n{indented}\n   " if indented else what,
+        )
+
+    def _inside(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        if self._network is None:
+            return argv
+        return ("nsenter", f"--net={self._network}", "--", *argv)
+
+    def _working_directory(self) -> str:
+        return self._process.working_directory or self._workload.directory
+
+    def _environment(self) -> Mapping[str, str]:
+        path = os.pathsep.join(filter(None, (os.environ.get("PATH"), SYSTEM_PATH)))
+        return {**os.environ, "PATH": path, **self._process.environment}
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _reap_group(pid: int) -> None:
+    """Collect the orphans of a dead process: this node is the init of their namespace, so they are its children now."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitid(os.P_PGID, pid, os.WEXITED | os.WNOHANG) is not None:
+            pass
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exited with {code}"

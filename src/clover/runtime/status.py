@@ -1,0 +1,62 @@
+"""How the parts of a running chain are doing, as values that a backend keeps and everybody may read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a process is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RESTARTING = "restarting"
+    """It died, and is being started again."""
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True, kw_only=True)
+class ProcessStatus:
+    """One supervised process; changed in place by its supervisor."""
+
+    state: State = State.STARTING
+    pid: int = 0
+    """Process id inside the node's namespace; 0 while it does not run."""
+    restarts: int = 0
+    last_exit: str = ""
+    """How it ended last time, with its last words; empty if it never did."""
+
+
+@dataclass(slots=True, kw_only=True)
+class WorkloadStatus:
+    """One workload: its engine and its sidecar."""
+
+    name: str
+    sidecar: ProcessStatus = field(default_factory=ProcessStatus)
+    engine: ProcessStatus | None = None
+    """None for the gateway, which is all sidecar."""
+
+    @property
+    def takes_traffic(self) -> bool:
+        """
+        Tell whether the mesh should send it requests.
+
+        A part that has not been ready yet counts as willing: nobody sends anything before the whole chain is up, and
+        endpoints need not be announced one by one while it starts.
+        """
+        return all(part is None or part.state in (State.STARTING, State.READY) for part in (self.sidecar, self.engine))
+
+    @property
+    def state(self) -> State:
+        """Return the state of its worse half."""
+        parts = [part.state for part in (self.sidecar, self.engine) if part]
+        for state in (State.STOPPED, State.RESTARTING, State.STARTING):
+            if state in parts:
+                return state
+        return State.READY
+
+    @property
+    def restarts(self) -> int:
+        """Return how often either half was started again."""
+        return self.sidecar.restarts + (self.engine.restarts if self.engine else 0)

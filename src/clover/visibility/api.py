@@ -1,0 +1,187 @@
+"""The node's HTTP API, on a Unix socket that only its owner may open.
+
+Paths and bodies: docs/reference/api.md. A failure is `{"problems": [...], "exitCode": n}` with a status of 4xx or 5xx.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from clover.errors import CloverError, DocumentError, Problem
+
+BODY_BYTES = 4 * 1024 * 1024
+"""A larger request is refused: policies are text that people write."""
+WAIT_S = 30.0
+"""The longest that a caller may wait for a trace to become complete."""
+
+Json = dict[str, Any]
+
+
+class Node(Protocol):
+    """What answers the API's questions. Every method may raise CloverError, whose problems become the answer."""
+
+    async def status(self) -> Json:
+        """Return the chain, its workloads and its problems."""
+        ...
+
+    async def apply(self, documents: Sequence[tuple[str, str]], *, dry_run: bool) -> Json:
+        """Apply named texts of Istio resources, all or none."""
+        ...
+
+    def resources(self, kind: str, name: str, namespace: str) -> Json:
+        """Return the Istio resources in force; an empty argument selects all."""
+        ...
+
+    async def delete(self, kind: str, name: str, namespace: str) -> Json:
+        """Delete one Istio resource."""
+        ...
+
+    async def traces(self, query: Mapping[str, str], attributes: Sequence[str]) -> list[Json]:
+        """Return summaries of the traces that fit the query, newest first."""
+        ...
+
+    async def trace(self, key: str, *, wait_s: float) -> Json:
+        """Return one trace whole, waiting for it to become complete."""
+        ...
+
+    async def proxy(self, workload: str, what: str) -> bytes:
+        """Return JSON from the admin interface of a workload's sidecar."""
+        ...
+
+
+def application(node: Node) -> Starlette:
+    """Return the API as an ASGI application."""
+
+    async def status(_: Request) -> Response:
+        return JSONResponse(await node.status())
+
+    async def apply(request: Request) -> Response:
+        body = _object(await _bounded(request))
+        documents = [(str(entry["name"]), str(entry["text"])) for entry in body.get("documents", ())]
+        return JSONResponse(await node.apply(documents, dry_run=bool(body.get("dryRun"))))
+
+    async def resources(request: Request) -> Response:
+        query = request.query_params
+        return JSONResponse(node.resources(query.get("kind", ""), query.get("name", ""), query.get("namespace", "")))
+
+    async def delete(request: Request) -> Response:
+        path = request.path_params
+        return JSONResponse(await node.delete(path["kind"], path["name"], request.query_params.get("namespace", "")))
+
+    async def traces(request: Request) -> Response:
+        query = request.query_params
+        return JSONResponse(await node.traces(dict(query), query.getlist("attribute")))
+
+    async def trace(request: Request) -> Response:
+        wait_s = min(_number(request.query_params.get("waitS", "0"), "waitS"), WAIT_S)
+        return JSONResponse(await node.trace(request.path_params["key"], wait_s=wait_s))
+
+    async def proxy(request: Request) -> Response:
+        path = request.path_params
+        return Response(await node.proxy(path["workload"], path["what"]), media_type="application/json")
+
+    return Starlette(
+        routes=[
+            Route("/v1/status", status),
+            Route("/v1/resources", resources),
+            Route("/v1/resources", apply, methods=["POST"]),
+            Route("/v1/resources/{kind}/{name}", delete, methods=["DELETE"]),
+            Route("/v1/traces", traces),
+            Route("/v1/traces/{key}", trace),
+            Route("/v1/proxies/{workload}/{what}", proxy),
+        ],
+        exception_handlers={CloverError: _refused},
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving_api(path: Path, node: Node, *, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
+    """Serve the API on the Unix socket at `path` for as long as the block runs."""
+    server = _Server(
+        uvicorn.Config(
+            application(node),
+            uds=str(path),
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+    )
+    old = os.umask(0o177)
+    serving = tasks.create_task(server.serve(), name="api")
+    try:
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.005)
+        path.chmod(0o600)  # noqa: ASYNC240 - one system call; uvicorn opens the socket to everybody
+    finally:
+        os.umask(old)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await asyncio.wait([serving], timeout=2)
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves signals to the node."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+def _refused(_: Request, failure: Exception) -> Response:
+    assert isinstance(failure, CloverError)  # noqa: S101 - registered for this class alone
+    missing = any(problem.code in ("CLV4404", "CLV6404", "CLV5404") for problem in failure.problems)
+    return JSONResponse(
+        {"problems": [problem.as_json() for problem in failure.problems], "exitCode": failure.exit_code},
+        status_code=404 if missing else 422,
+    )
+
+
+async def _bounded(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            raise _bad_request(f"the body is larger than {BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _object(body: bytes) -> Json:
+    try:
+        value = json.loads(body)
+    except ValueError as failure:
+        raise _bad_request(f"the body is not JSON: {failure}") from None
+    documents = value.get("documents") if isinstance(value, dict) else None
+    if not isinstance(documents, list) or not all(
+        isinstance(entry, dict) and {"name", "text"} <= entry.keys() for entry in documents
+    ):
+        raise _bad_request('the body must be {"documents": [{"name": ..., "text": ...}]}')
+    return dict(value)
+
+
+def _number(text: str, name: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < 1e9:
+        raise _bad_request(f"{name} is {text!r}, expected a number of seconds")
+    return number
+
+
+def _bad_request(what: str) -> DocumentError:
+    return DocumentError(Problem(code="CLV5003", where="API request", what=what))
