@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from clover.errors import Mark
@@ -38,6 +38,8 @@ class Version:
     mark: Mark
     to_marks: tuple[Mark, ...] = ()
     """Where each name of `to` is written."""
+    engine_mark: Mark | None = None
+    """Where the engine or the command is written, or what stands nearest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +56,8 @@ class Function:
     """A function that gets a copy of each request sent to this one, its answers discarded; None: no copy."""
     mark: Mark
     mirror_mark: Mark | None = None
+    port_mark: Mark | None = None
+    """Where the port is written, or what stands nearest."""
 
     @property
     def upstreams(self) -> tuple[str, ...]:
@@ -84,6 +88,9 @@ class Chain:
     gateway: Gateway
     functions: Mapping[str, Function] = field(default_factory=dict)
     mark: Mark
+    """Where its name is written."""
+    namespace_mark: Mark | None = None
+    """Where its namespace is written, or what stands nearest."""
     directory: str = "."
     """Folder of the chain file: relative commands start there."""
 
@@ -97,3 +104,9 @@ class Chain:
 def workload_name(function: Function, version: Version) -> str:
     """Return the workload's name: the function's own when it has one version, else `http-lb-v1`."""
     return function.name if len(function.versions) == 1 else f"{function.name}-{version.name}"
+
+
+def renamed(chain: Chain, *, name: str = "", port: int = 0) -> Chain:
+    """Return the chain under another name, or with another gateway port; '' and 0 keep what it has."""
+    gateway = replace(chain.gateway, port=port or chain.gateway.port)
+    return replace(chain, name=name or chain.name, gateway=gateway)
