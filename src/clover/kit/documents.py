@@ -192,13 +192,9 @@ class _Builder:
         if isinstance(event, yaml.AliasEvent):
             return self._alias(str(event.anchor), mark)
         if event.tag is not None:
-            self._report(
-                "CLV1007", mark, f"the tag {event.tag!r} is not supported", "remove it: plain YAML is enough"
-            )
+            self._report("CLV1007", mark, f"the tag {event.tag!r} is not supported", "remove it: plain YAML is enough")
         if depth > MAX_DEPTH:
-            raise DocumentError(
-                self._problem("CLV1009", mark, f"values are nested more than {MAX_DEPTH} levels deep")
-            )
+            raise DocumentError(self._problem("CLV1009", mark, f"values are nested more than {MAX_DEPTH} levels deep"))
         if event.anchor is not None:
             self._anchors[event.anchor] = None
         match event:
@@ -232,9 +228,7 @@ class _Builder:
                     "write it in quotes" if not isinstance(key.value, dict | list) else "",
                 )
             elif key.value == "<<" and event.implicit[0]:
-                self._report(
-                    "CLV1008", key.mark, "merge keys ('<<') are not supported", "write the fields out"
-                )
+                self._report("CLV1008", key.mark, "merge keys ('<<') are not supported", "write the fields out")
             elif key.value in values:
                 first = keys[key.value]
                 self._report(
@@ -245,9 +239,7 @@ class _Builder:
                 )
             else:
                 values[key.value], keys[key.value] = value, key.mark
-        return _Node(
-            value=values, mark=mark, keys=keys, size=1 + sum(value.size for value in values.values())
-        )
+        return _Node(value=values, mark=mark, keys=keys, size=1 + sum(value.size for value in values.values()))
 
     def _alias(self, anchor: str, mark: Mark) -> _Node:
         if anchor not in self._anchors:
@@ -260,18 +252,14 @@ class _Builder:
         self._aliased += node.size
         if self._aliased > MAX_ALIASED:
             raise DocumentError(
-                self._problem(
-                    "CLV1008", mark, f"aliases repeat more than {MAX_ALIASED} values", "write the values out"
-                )
+                self._problem("CLV1008", mark, f"aliases repeat more than {MAX_ALIASED} values", "write the values out")
             )
         return node
 
     def _scalar(self, event: Any, mark: Mark) -> str | int | float | bool | None:
         text: str = event.value
         if found := _UNUSABLE.search(text):
-            self._report(
-                "CLV1002", mark, f"the text contains the character U+{ord(found[0]):04X}", "remove it"
-            )
+            self._report("CLV1002", mark, f"the text contains the character U+{ord(found[0]):04X}", "remove it")
         if not event.implicit[0]:
             return text
         if text in _WORDS:
