@@ -28,7 +28,7 @@ def node(
     if os.getpid() != 1:
         raise typer.BadParameter("this command is started by clover up, inside namespaces of its own")
     # The host's /proc is still mounted, and shows the host's numbers; afterwards nobody here can learn them.
-    host_pid = int(os.readlink("/proc/self"))
+    host_pid = int(str(Path("/proc/self").readlink()))
     namespaces.mount_proc()
     settings = app.NodeSettings(chain=chain, directory=directory, store=store, name=name, port=port, host_pid=host_pid)
     try:

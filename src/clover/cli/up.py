@@ -20,7 +20,7 @@ from clover.functions import registry as drivers
 from clover.kit import places
 from clover.runtime.local import launch, ledger
 from clover.spec import load
-from clover.spec.chain import Chain
+from clover.spec.chain import Chain, renamed
 
 
 def up(
@@ -30,9 +30,9 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Bring a chain up, and return when every workload is ready."""
-    chain = load.renamed(load.load(path), name=name, port=port)
+    chain = renamed(load.load(path), name=name, port=port)
     directory = places.chain_directory(chain.name)
-    digest = load.digest(chain)
+    digest = ledger.digest(load.file_of(path), chain.name, chain.gateway.port)
     if ledger.alive(directory):
         _show_running(chain, digest, directory, as_json=as_json)
         return
@@ -117,7 +117,7 @@ def _gateway_problems(chain: Chain) -> list[Problem]:
                     code="CLV2101",
                     where=str(chain.gateway.mark),
                     what=f"the gateway cannot listen on {address[0]}:{address[1]}: {failure.strerror}",
-                    hint=f"clover up --port {_free_port(address[0])} ..., or see who has it: ss -ltnp 'sport = :{address[1]}'",
+                    hint=f"clover up --port {_free_port(address[0])} ... (who has it: ss -ltnp 'sport = :{address[1]}')",
                 )
             ]
     return []

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from clover.errors import HostError, Problem
+from clover.errors import FunctionError, HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import namespaces, network
@@ -58,26 +58,30 @@ async def running(
         )
         if workload.engine_process and status.engine:
             engines.append(make(workload.engine_process, status=status.engine, network=inside))
-    running_tasks = [
-        tasks.create_task(supervisor.run(), name=f"sidecar {number}") for number, supervisor in enumerate(sidecars)
-    ]
+    running_tasks = [tasks.create_task(supervisor.run(), name=supervisor.label) for supervisor in sidecars]
+    refused: list[Problem] = []
+
+    async def start(engine: Supervisor) -> None:
+        try:
+            await engine.check()
+        except FunctionError as failure:
+            refused.extend(failure.problems)
+            return
+        running_tasks.append(tasks.create_task(engine.run(), name=engine.label))
+        await _wait_ready(engine, progress)
+
     try:
         # The engines check their files while the sidecars start: on two cores, waiting for either costs the other.
         async with asyncio.TaskGroup() as starting:
             for engine in engines:
-                starting.create_task(_check_and_start(engine, tasks, running_tasks))
-            for supervisor in (*sidecars, *engines):
-                starting.create_task(_wait_ready(supervisor, progress))
+                starting.create_task(start(engine))
+            for sidecar in sidecars:
+                starting.create_task(_wait_ready(sidecar, progress))
+        if refused:
+            raise FunctionError(*refused)
         yield
     finally:
         await asyncio.shield(_stop(sidecars, engines, running_tasks))
-
-
-async def _check_and_start(
-    engine: Supervisor, tasks: asyncio.TaskGroup, running_tasks: list[asyncio.Task[None]]
-) -> None:
-    await engine.check()
-    running_tasks.append(tasks.create_task(engine.run(), name="engine"))
 
 
 async def _wait_ready(supervisor: Supervisor, progress: Callable[[str], None]) -> None:

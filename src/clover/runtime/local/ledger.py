@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -41,6 +42,11 @@ class Ledger:
     """Of the chain as it was started, to tell an unchanged `up` from a changed one."""
     started: float
     """Unix time."""
+
+
+def digest(source: Path, name: str, port: int) -> str:
+    """Return what tells one start of a chain file from another: its bytes, its name and its port."""
+    return hashlib.sha256(b"\0".join((source.read_bytes(), name.encode(), str(port).encode()))).hexdigest()
 
 
 def path(directory: Path) -> Path:
