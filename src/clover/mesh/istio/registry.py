@@ -57,7 +57,7 @@ class Registry:
     workloads: tuple[Workload, ...]
 
     def service(self, host: str, namespace: str = "default") -> Service | None:
-        """Find a service by short name (seen from `namespace`), `name.namespace`, `name.namespace.svc` or full host name."""
+        """Find a service by short name (as in `namespace`), `name.namespace`, `name.namespace.svc` or full name."""
         for service in self.services:
             names = {service.host, f"{service.name}.{service.namespace}", f"{service.name}.{service.namespace}.svc"}
             if host in names or (host == service.name and namespace == service.namespace):

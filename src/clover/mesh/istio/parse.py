@@ -1,0 +1,221 @@
+"""Istio's documents into resources, with every problem of every document at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from clover.errors import DocumentError, Problem
+from clover.kit.documents import Document, kind_of
+from clover.mesh.istio import resources
+from clover.mesh.istio.resources import Part, Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parsed:
+    """Resources, and the documents that they were read from."""
+
+    resources: tuple[Resource, ...]
+    origins: Mapping[str, Document] = field(default_factory=dict)
+    """By `resources.key`; problems found later are told where they are written."""
+
+
+def parse(documents: Iterable[Document], *, namespace: str = "default") -> tuple[Resource, ...]:
+    """
+    Return the resources in `documents`; raises `DocumentError` with every problem found.
+
+    A resource that names no namespace belongs to `namespace`.
+    """
+    return parse_with_origins(documents, namespace=namespace).resources
+
+
+def parse_with_origins(documents: Iterable[Document], *, namespace: str = "default") -> Parsed:
+    """Return the resources in `documents` with where each was read; raises like `parse`."""
+    found: dict[str, Resource] = {}
+    origins: dict[str, Document] = {}
+    problems: list[Problem] = []
+    for document in documents:
+        try:
+            resource = _resource(document, namespace)
+        except DocumentError as error:
+            problems.extend(error.problems)
+            continue
+        name = resources.key(resource)
+        if name in found:
+            problems.append(_twice(name, origins[name], document))
+        found.setdefault(name, resource)
+        origins.setdefault(name, document)
+    if problems:
+        raise DocumentError(*problems)
+    return Parsed(resources=tuple(found.values()), origins=origins)
+
+
+def _resource(document: Document, namespace: str) -> Resource:
+    model = _model(document)
+    try:
+        resource = model.model_validate(document.data, by_alias=True, by_name=False)
+    except ValidationError as error:
+        raise DocumentError(*_problems(error, model, document)) from None
+    if "namespace" in resource.metadata.model_fields_set:
+        return resource
+    metadata = resource.metadata.model_copy(update={"namespace": namespace})
+    return resource.model_copy(update={"metadata": metadata})
+
+
+def _model(document: Document) -> type[Resource]:
+    """Return the model for a document's `kind`, or say which kinds there are."""
+    kind, version = document.data.get("kind"), document.data.get("apiVersion")
+    kinds = ", ".join(resources.KINDS)
+    if not isinstance(kind, str) or not isinstance(version, str):
+        absent = "kind" if not isinstance(kind, str) else "apiVersion"
+        value = document.data.get(absent)
+        what = f"the document has no {absent!r}" if value is None else f"{absent!r} is {kind_of(value)}, expected text"
+        raise DocumentError(
+            Problem(code="CLV4101", where=str(document.mark((absent,))), what=what, hint=f"Clover reads {kinds}")
+        )
+    if kind not in resources.KINDS:
+        near = _nearest(kind, resources.KINDS)
+        raise DocumentError(
+            Problem(
+                code="CLV4101",
+                where=str(document.mark(("kind",))),
+                what=f"{_subject(document)}: the kind {_cut(kind)!r} is not supported by Clover, which reads {kinds}",
+                hint=near,
+            )
+        )
+    if version not in resources.API_VERSIONS:
+        raise DocumentError(
+            Problem(
+                code="CLV4101",
+                where=str(document.mark(("apiVersion",))),
+                what=f"{_subject(document)}: apiVersion is {_cut(version)!r}, expected {resources.API_VERSIONS[0]!r}",
+                hint="Kubernetes has a Gateway of its own; Clover reads Istio's" if kind == "Gateway" else "",
+            )
+        )
+    return resources.KINDS[kind]
+
+
+def _problems(error: ValidationError, model: type[Part], document: Document) -> Iterator[Problem]:
+    for detail in error.errors(include_url=False):
+        yield _problem(detail, model, document)
+
+
+def _problem(detail: ErrorDetails, model: type[Part], document: Document) -> Problem:
+    path = tuple(step for step in detail["loc"] if step != "[key]")
+    name = dotted(path)
+    subject = f"{_subject(document)}: field {name!r}"
+    match detail["type"]:
+        case "extra_forbidden":
+            return _extra(path, subject, model, document)
+        case "missing":
+            return Problem(code="CLV4105", where=str(document.mark(path[:-1])), what=f"{subject} is missing")
+        case kind:
+            what = _wrong(kind, detail)
+            return Problem(code="CLV4104", where=str(document.mark(path)), what=f"{subject}: {what}")
+
+
+def _extra(path: tuple[int | str, ...], subject: str, model: type[Part], document: Document) -> Problem:
+    where = str(document.mark(path, key=True))
+    owner = _part_at(model, path[:-1])
+    if owner and path[-1] in owner.unsupported:
+        return Problem(code="CLV4103", where=where, what=f"{subject} is not supported by Clover")
+    known = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
+    return Problem(code="CLV4102", where=where, what=f"{subject} is unknown", hint=_nearest(str(path[-1]), known))
+
+
+def _wrong(kind: str, detail: ErrorDetails) -> str:
+    """Say in our words what pydantic found."""
+    value, context = detail["input"], detail.get("ctx", {})
+    shown = repr(value) if isinstance(value, str | int | float) else kind_of(value)
+    match kind:
+        case "literal_error":
+            near = _nearest(str(value), [text.strip("'") for text in _expected(context)])
+            return f"{_cut(shown)} is not one of {context['expected']}" + (f"; {near}" if near else "")
+        case "string_type":
+            return (
+                f"{shown} is {kind_of(value)}, expected text"
+                if value is not None
+                else "there is nothing, expected text"
+            )
+        case "int_type" | "float_type" | "int_from_float":
+            return f"{_cut(shown)} is {kind_of(value)}, expected a {'whole ' if kind != 'float_type' else ''}number"
+        case "bool_type":
+            return f"{_cut(shown)} is not true or false"
+        case "tuple_type":
+            return f"there is {kind_of(value)}, expected a list"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f"there is {kind_of(value)}, expected a mapping"
+        case "greater_than_equal":
+            return f"{_cut(shown)} is less than {context['ge']}"
+        case "less_than_equal":
+            return f"{_cut(shown)} is more than {context['le']}"
+        case "string_too_short" | "too_short":
+            return "it is empty"
+        case "string_pattern_mismatch":
+            return f"{_cut(shown)} is not a valid name"
+        case _:
+            return detail["msg"]
+
+
+def _expected(context: Mapping[str, Any]) -> list[str]:
+    return str(context["expected"]).replace(" or ", ", ").split(", ")
+
+
+def _part_at(model: Any, path: tuple[int | str, ...]) -> type[Part] | None:
+    """Return the model that describes the value at `path`."""
+    here = _unwrapped(model)
+    for step in path:
+        if isinstance(here, type) and issubclass(here, Part):
+            fields = {info.alias or name: info.annotation for name, info in here.model_fields.items()}
+            here = _unwrapped(fields.get(str(step)))
+        elif get_origin(here) in (tuple, dict):
+            here = _unwrapped([part for part in get_args(here) if part is not Ellipsis][-1])
+        else:
+            return None
+    return here if isinstance(here, type) and issubclass(here, Part) else None
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Return `X` for `X | None`."""
+    if get_origin(annotation) in (Union, UnionType):
+        return next(part for part in get_args(annotation) if part is not type(None))
+    return annotation
+
+
+def _subject(document: Document) -> str:
+    """Return `VirtualService default/x`, as far as the document says it."""
+    kind, metadata = document.data.get("kind"), document.data.get("metadata")
+    metadata = metadata if isinstance(metadata, Mapping) else {}
+    name, namespace = metadata.get("name", "?"), metadata.get("namespace", "default")
+    return f"{_cut(str(kind))} {_cut(str(namespace))}/{_cut(str(name))}"
+
+
+def dotted(path: tuple[int | str, ...]) -> str:
+    """Return `spec.http[0].match` for a path."""
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{_cut(step)}"
+    return text.removeprefix(".")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name[:100], list(known), n=1)
+    return f"did you mean {near[0]!r}?" if near else ""
+
+
+def _twice(name: str, first: Document, second: Document) -> Problem:
+    return Problem(
+        code="CLV4106",
+        where=str(second.mark(("metadata", "name"))),
+        what=f"{name!r} is written twice; it is first written at {first.mark(('metadata', 'name'))}",
+    )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:77]}..."

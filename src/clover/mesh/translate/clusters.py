@@ -1,0 +1,131 @@
+"""Services and DestinationRules into clusters, and the workloads behind them into endpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clover.mesh import ir
+from clover.mesh.istio import resources
+from clover.mesh.istio.registry import Registry, Service, ServicePort
+from clover.mesh.istio.resources import ConsistentHashLB, HTTPSettings, PolicyParts, Subset, TCPSettings
+from clover.mesh.translate.policies import Policies, members, policy_for
+from clover.mesh.translate.protocols import protocol_of
+
+_BALANCING = {
+    "LEAST_CONN": ir.Balancing.LEAST_REQUEST,
+    "RANDOM": ir.Balancing.RANDOM,
+    "ROUND_ROBIN": ir.Balancing.ROUND_ROBIN,
+    "PASSTHROUGH": ir.Balancing.PASSTHROUGH,
+}
+_CONSECUTIVE_5XX = 5
+"""What Envoy counts to when outlier detection is on and nobody says a number."""
+
+
+def cluster_name(service: Service, port: int, subset: str = "") -> str:
+    """Return Istio's name of an outbound cluster."""
+    return f"outbound|{port}|{subset}|{service.host}"
+
+
+def clusters_from(
+    registry: Registry, policies: Policies, *, seen_from: str
+) -> Iterator[tuple[ir.Cluster, ir.Endpoints]]:
+    """Yield the cluster of every service port and of every subset, as clients in the namespace `seen_from` see them."""
+    for service in registry.services:
+        rule = policies.destination_rule_for(service, seen_from=seen_from)
+        sources = (resources.key(rule),) if rule else ()
+        for port in service.ports:
+            for subset in (None, *(rule.spec.subsets if rule else ())):
+                policy = policy_for(rule, port.number, subset)
+                name = cluster_name(service, port.number, subset.name if subset else "")
+                yield _cluster(name, port, policy, sources), _endpoints(name, registry, service, port, subset)
+
+
+def _cluster(name: str, port: ServicePort, policy: PolicyParts, sources: tuple[str, ...]) -> ir.Cluster:
+    pool = policy.connection_pool
+    http = (pool.http if pool else None) or HTTPSettings()
+    tcp = (pool.tcp if pool else None) or TCPSettings()
+    balancer = policy.load_balancer
+    balancing = _BALANCING.get((balancer.simple if balancer else "") or "", ir.Balancing.LEAST_REQUEST)
+    size = None
+    if balancer and balancer.consistent_hash:
+        balancing, size = _hashing(balancer.consistent_hash)
+    protocol = protocol_of(port)
+    if http.use_client_protocol and protocol is ir.Protocol.HTTP:
+        protocol = ir.Protocol.AUTO
+    return ir.Cluster(
+        name=name,
+        protocol=protocol,
+        balancing=balancing,
+        ring_size=size,
+        limits=_limits(tcp, http),
+        outliers=_outliers(policy),
+        h2_upgrade=http.h2_upgrade_policy == "UPGRADE" and not http.use_client_protocol,
+        sources=sources,
+    )
+
+
+def _hashing(choice: ConsistentHashLB) -> tuple[ir.Balancing, int | None]:
+    if choice.maglev:
+        return ir.Balancing.MAGLEV, choice.maglev.table_size or None
+    size = choice.ring_hash.minimum_ring_size if choice.ring_hash else choice.minimum_ring_size
+    return ir.Balancing.RING_HASH, size or None
+
+
+def _limits(tcp: TCPSettings, http: HTTPSettings) -> ir.Limits:
+    keepalive = tcp.tcp_keepalive
+    return ir.Limits(
+        max_connections=tcp.max_connections or None,
+        max_pending_requests=http.http1_max_pending_requests or None,
+        max_requests=http.http2_max_requests or None,
+        max_retries=http.max_retries or None,
+        max_requests_per_connection=http.max_requests_per_connection or None,
+        max_concurrent_streams=http.max_concurrent_streams or None,
+        connect_timeout_s=tcp.connect_timeout or ir.Limits().connect_timeout_s,
+        idle_timeout_s=http.idle_timeout,
+        max_connection_duration_s=tcp.max_connection_duration,
+        keepalive=ir.Keepalive(
+            probes=keepalive.probes or None,
+            time_s=_whole(keepalive.time),
+            interval_s=_whole(keepalive.interval),
+        )
+        if keepalive
+        else None,
+    )
+
+
+def _outliers(policy: PolicyParts) -> ir.OutlierDetection | None:
+    wanted = policy.outlier_detection
+    if wanted is None:
+        return None
+    unsaid = ir.OutlierDetection()
+    five = wanted.consecutive_5xx_errors
+    split = wanted.split_external_local_origin_errors
+    return ir.OutlierDetection(
+        consecutive_5xx=(_CONSECUTIVE_5XX if five is None else five) or None,
+        consecutive_gateway_errors=wanted.consecutive_gateway_errors or None,
+        consecutive_local_origin_failures=(wanted.consecutive_local_origin_failures or None) if split else None,
+        split_local_origin_errors=split,
+        interval_s=wanted.interval or unsaid.interval_s,
+        base_ejection_s=wanted.base_ejection_time or unsaid.base_ejection_s,
+        max_ejection_percent=unsaid.max_ejection_percent
+        if wanted.max_ejection_percent is None
+        else wanted.max_ejection_percent,
+        min_health_percent=wanted.min_health_percent,
+    )
+
+
+def _endpoints(
+    name: str, registry: Registry, service: Service, port: ServicePort, subset: Subset | None
+) -> ir.Endpoints:
+    return ir.Endpoints(
+        cluster=name,
+        members=tuple(
+            ir.Endpoint(address=workload.address, port=port.number, workload=workload.name)
+            for workload in members(registry, service, subset)
+            if workload.ready
+        ),
+    )
+
+
+def _whole(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds)

@@ -1,0 +1,131 @@
+"""Which policy applies where: Istio's rules of precedence, and nothing about what a policy says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from clover.mesh.istio import hosts, resources
+from clover.mesh.istio.registry import Registry, Service, Workload
+from clover.mesh.istio.resources import DestinationRule, Gateway, PolicyParts, Resource, Subset, VirtualService
+
+MESH = "mesh"
+"""The gateway name that stands for every sidecar."""
+GATEWAY_LABEL = ("istio", "ingressgateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policies:
+    """All resources of a mesh, by kind, in an order that does not depend on how they came."""
+
+    virtual_services: tuple[VirtualService, ...] = ()
+    destination_rules: tuple[DestinationRule, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
+
+    def virtual_service_for(self, service: Service, *, seen_from: str) -> VirtualService | None:
+        """Return the VirtualService that sidecars in the namespace `seen_from` obey for a service."""
+        chosen: tuple[tuple[bool, int], VirtualService] | None = None
+        for candidate in self.virtual_services:
+            if MESH not in bound_to(candidate) or not _visible(candidate, seen_from):
+                continue
+            host = hosts.best(_hosts(candidate), service.host)
+            if host and (chosen is None or hosts.specificity(host) > chosen[0]):
+                chosen = hosts.specificity(host), candidate
+        return chosen[1] if chosen else None
+
+    def destination_rule_for(self, service: Service, *, seen_from: str) -> DestinationRule | None:
+        """Return the DestinationRule that clients in the namespace `seen_from` obey for a service."""
+        for namespace in dict.fromkeys((seen_from, service.namespace)):
+            rules = {
+                hosts.full_host(rule.spec.host, namespace): rule
+                for rule in self.destination_rules
+                if rule.metadata.namespace == namespace and _visible(rule, seen_from)
+            }
+            if host := hosts.best(rules, service.host):
+                return rules[host]
+        return None
+
+    def gateways_of(self, workload: Workload) -> Iterator[Gateway]:
+        """Yield the Gateways that choose a workload by its labels."""
+        labels = labels_of(workload)
+        for gateway in self.gateways:
+            if workload.gateway and gateway.spec.selector.items() <= labels.items():
+                yield gateway
+
+
+def policies_from(found: Iterable[Resource]) -> Policies:
+    """Sort resources into kinds."""
+    ordered = sorted(found, key=resources.key)
+    return Policies(
+        virtual_services=tuple(item for item in ordered if isinstance(item, VirtualService)),
+        destination_rules=tuple(item for item in ordered if isinstance(item, DestinationRule)),
+        gateways=tuple(item for item in ordered if isinstance(item, Gateway)),
+    )
+
+
+def bound_to(resource: VirtualService) -> tuple[str, ...]:
+    """Return the gateways of a VirtualService as `mesh` or `namespace/name`."""
+    return gateway_names(resource.spec.gateways or (MESH,), resource.metadata.namespace)
+
+
+def gateway_names(names: Iterable[str], namespace: str) -> tuple[str, ...]:
+    """Return gateway references as `mesh` or `namespace/name`."""
+    return tuple(name if name == MESH or "/" in name else f"{namespace}/{name}" for name in names)
+
+
+def labels_of(workload: Workload) -> dict[str, str]:
+    """Return a workload's labels; a gateway always has the one of Istio's ingress gateways."""
+    return {**dict([GATEWAY_LABEL] if workload.gateway else []), **workload.labels}
+
+
+def members(registry: Registry, service: Service, subset: Subset | None = None) -> Iterator[Workload]:
+    """Yield the workloads behind a service, or behind one of its subsets, ready or not."""
+    wanted = subset.labels.items() if subset else ()
+    for workload in registry.workloads:
+        if (workload.service, workload.namespace) != (service.name, service.namespace):
+            continue
+        if all(item in workload.labels.items() for item in wanted):
+            yield workload
+
+
+def policy_for(rule: DestinationRule | None, port: int, subset: Subset | None = None) -> PolicyParts:
+    """
+    Return what a DestinationRule asks for one port of its host.
+
+    The settings of a port replace those of the host as a whole; those of a subset replace them part by part.
+    """
+    if rule is None:
+        return PolicyParts()
+    merged = PolicyParts()
+    for policy in (rule.spec.traffic_policy, subset.traffic_policy if subset else None):
+        if policy is None:
+            continue
+        for setting in policy.port_level_settings:
+            if setting.port.number == port:
+                merged = _parts(setting)
+                break
+        else:
+            merged = PolicyParts(
+                load_balancer=policy.load_balancer or merged.load_balancer,
+                connection_pool=policy.connection_pool or merged.connection_pool,
+                outlier_detection=policy.outlier_detection or merged.outlier_detection,
+            )
+    return merged
+
+
+def _parts(policy: PolicyParts) -> PolicyParts:
+    return PolicyParts(
+        load_balancer=policy.load_balancer,
+        connection_pool=policy.connection_pool,
+        outlier_detection=policy.outlier_detection,
+    )
+
+
+def _visible(resource: VirtualService | DestinationRule, seen_from: str) -> bool:
+    export_to = resource.spec.export_to
+    return not export_to or "*" in export_to or resource.metadata.namespace == seen_from
+
+
+def _hosts(resource: VirtualService) -> Iterator[str]:
+    for host in resource.spec.hosts:
+        yield hosts.full_host(host, resource.metadata.namespace)
