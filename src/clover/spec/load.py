@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -58,8 +57,15 @@ def inspect_text(text: str, source: str, *, directory: str = ".") -> tuple[Chain
         document = _only_document(documents.parse(text, source), source)
     except DocumentError as error:
         return None, error.problems
-    chain, unreadable = _chain_from(document, directory)
-    problems = [*_shape_problems(document), *rules.check(chain, unreadable=unreadable)]
+    try:
+        whole = ChainDocument.model_validate(document.data)
+    except ValidationError as error:
+        shape_problems = islice(shape.problems_from(error, document), rules.MAX_PROBLEMS)
+        chain, unreadable = _salvaged(document, directory)
+        problems = [*shape_problems, *rules.check(chain, unreadable=unreadable)]
+    else:
+        chain = _chain_from(whole.metadata, whole.spec.gateway, whole.spec.functions, document, directory)
+        problems = [*rules.check(chain)]
     problems.sort(key=_place)
     return (None if errors_only(problems) else chain), tuple(problems)
 
@@ -117,27 +123,37 @@ def _only_document(found: tuple[Document, ...], source: str) -> Document:
     return document
 
 
-def _shape_problems(document: Document) -> Iterator[Problem]:
-    try:
-        ChainDocument.model_validate(document.data)
-    except ValidationError as error:
-        yield from islice(shape.problems_from(error, document), rules.MAX_PROBLEMS)
-
-
-def _chain_from(document: Document, directory: str) -> tuple[Chain, frozenset[str]]:
+def _salvaged(document: Document, directory: str) -> tuple[Chain, frozenset[str]]:
     """Return as much of the chain as has the right shape, and the names of what has not."""
     spec = document.data.get("spec")
     spec = spec if isinstance(spec, dict) else {}
     written = spec.get("functions")
-    written = written if isinstance(written, dict) else {"gateway": None}  # so that nothing is said to be missing
+    if not isinstance(written, dict):
+        written = {"": None}  # unreadable itself, so that nobody says that there are no functions
     functions = {name: _part(FunctionPart, data) for name, data in written.items()}
     unreadable = {name for name, part in functions.items() if part is None}
-    metadata = _part(MetadataPart, document.data.get("metadata")) or MetadataPart(name="unreadable")
+    metadata = _part(MetadataPart, document.data.get("metadata"))
     gateway = _part(GatewayPart, spec.get("gateway"))
     if gateway is None:
         unreadable.add("gateway")
-        gateway = GatewayPart(to="")
-    chain = Chain(
+    chain = _chain_from(
+        metadata or MetadataPart(name="unreadable"),
+        gateway or GatewayPart(to=""),
+        {name: part for name, part in functions.items() if part is not None},
+        document,
+        directory,
+    )
+    return chain, frozenset(unreadable)
+
+
+def _chain_from(
+    metadata: MetadataPart,
+    gateway: GatewayPart,
+    functions: dict[str, FunctionPart],
+    document: Document,
+    directory: str,
+) -> Chain:
+    return Chain(
         name=metadata.name,
         namespace=metadata.namespace,
         gateway=Gateway(
@@ -147,12 +163,11 @@ def _chain_from(document: Document, directory: str) -> tuple[Chain, frozenset[st
             mark=document.mark(_GATEWAY, key=True),
             to_mark=document.mark((*_GATEWAY, "to")),
         ),
-        functions={name: _function(name, part, document) for name, part in functions.items() if part is not None},
+        functions={name: _function(name, part, document) for name, part in functions.items()},
         mark=document.mark((*_METADATA, "name")),
         namespace_mark=document.mark((*_METADATA, "namespace")),
         directory=directory,
     )
-    return chain, frozenset(unreadable)
 
 
 def _part(model: type[_Part], data: Any) -> _Part | None:
