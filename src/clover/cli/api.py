@@ -1,0 +1,223 @@
+"""The client side of a node's API: finding the running chain, and asking it things over its Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import typer
+
+from clover.errors import CloverError, DocumentError, FunctionError, HostError, MeshError, Problem
+from clover.kit import places
+from clover.runtime.local import ledger
+
+TIMEOUT_S = 30.0
+"""How long an answer may take, beyond what the caller asked the node to wait."""
+
+ChainOption = Annotated[
+    str,
+    typer.Option("--chain", envvar="CLOVER_CHAIN", metavar="NAME", help="The chain to ask, when several are up."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the node's answer as JSON.")]
+
+_ERRORS: Mapping[int, type[CloverError]] = {
+    error.exit_code: error for error in (CloverError, DocumentError, HostError, FunctionError, MeshError)
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningChain:
+    """A chain whose node lives."""
+
+    name: str
+    directory: Path
+    init: int
+    """The node's process id on the host: the way into its namespaces."""
+    socket: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One workload, as a command line can name it."""
+
+    function: str
+    version: str
+    """Empty for the gateway."""
+    workload: str
+
+    def __str__(self) -> str:
+        return f"{self.function}@{self.version}" if self.version else self.function
+
+
+def running_chains(root: Path) -> list[RunningChain]:
+    """Return the chains below `root` whose node lives, by name."""
+    found = []
+    try:
+        folders = sorted(root.iterdir())
+    except OSError:
+        return []
+    for folder in folders:
+        entry = ledger.read(folder)
+        if entry and _lives(folder):
+            found.append(RunningChain(name=entry.chain, directory=folder, init=entry.init, socket=Path(entry.api)))
+    return found
+
+
+def _lives(folder: Path) -> bool:
+    try:
+        return ledger.alive(folder)
+    except OSError:
+        return False  # another user's chain
+
+
+def choose(chains: Sequence[RunningChain], name: str) -> RunningChain:
+    """Return the chain of that name, or the only one when no name is given. Raises DocumentError otherwise."""
+    names = [chain.name for chain in chains]
+    if name:
+        if name in names:
+            return chains[names.index(name)]
+        up = f"up: {', '.join(names)}" if names else "no chain is up"
+        raise _usage("CLV5201", f"chain {name}", f"the chain {name!r} is not up ({up})", "clover up PATH")
+    if not chains:
+        raise _usage("CLV5201", str(places.run_root()), "no chain is up", "clover up PATH")
+    if len(chains) > 1:
+        raise _usage(
+            "CLV5202",
+            str(places.run_root()),
+            f"several chains are up: {', '.join(names)}",
+            f"add --chain {names[0]}, or set CLOVER_CHAIN",
+        )
+    return chains[0]
+
+
+def find(name: str) -> Client:
+    """Return a client of the chain that the user means."""
+    return Client(choose(running_chains(places.run_root()), name))
+
+
+def match(instances: Sequence[Instance], wanted: str) -> list[Instance]:
+    """Return the instances that `FUNCTION`, `FUNCTION@VERSION` or a workload's name means. Raises DocumentError."""
+    function, _, version = wanted.partition("@")
+    named = [one for one in instances if one.function == function] or (
+        [one for one in instances if one.workload == function] if not version else []
+    )
+    found = [one for one in named if not version or one.version == version]
+    if found:
+        return found
+    known = ", ".join(map(str, named or instances))
+    raise _usage("CLV5203", f"function {wanted}", f"{wanted!r} is not in the chain", f"it has: {known}")
+
+
+def only(instances: Sequence[Instance], wanted: str) -> Instance:
+    """Return the one instance that the user means. Raises DocumentError when there are several versions."""
+    found = match(instances, wanted)
+    if len(found) > 1:
+        raise _usage(
+            "CLV5204",
+            f"function {wanted}",
+            f"{wanted!r} has {len(found)} versions",
+            f"name one: {', '.join(map(str, found))}",
+        )
+    return found[0]
+
+
+class Client:
+    """Asks one node; every method raises what the node answers as an error."""
+
+    def __init__(self, chain: RunningChain) -> None:
+        self.chain = chain
+
+    def get(self, path: str, query: Mapping[str, object] | None = None, *, wait_s: float = 0) -> Any:
+        """Return the answer to a question; empty values of the query are left out."""
+        return self._call("GET", path, query=query, timeout_s=TIMEOUT_S + wait_s)
+
+    def post(self, path: str, body: Mapping[str, object]) -> Any:
+        """Send a change and return what the node did."""
+        return self._call("POST", path, body=json.dumps(body).encode())
+
+    def delete(self, path: str, query: Mapping[str, object] | None = None) -> Any:
+        """Delete what is at `path` and return what the node did."""
+        return self._call("DELETE", path, query=query)
+
+    def instances(self) -> list[Instance]:
+        """Return every workload of the chain, the gateway included."""
+        found = [
+            Instance(function=entry["function"], version=entry["version"], workload=entry["workload"])
+            for entry in self.get("/v1/status")["workloads"]
+        ]
+        if all(one.workload != "gateway" for one in found):
+            found.insert(0, Instance(function="gateway", version="", workload="gateway"))
+        return found
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: bytes | None = None,
+        timeout_s: float = TIMEOUT_S,
+    ) -> Any:
+        pairs = {key: value for key, value in (query or {}).items() if value not in ("", None, [], ())}
+        target = quote(path) + (f"?{urlencode(pairs, doseq=True)}" if pairs else "")
+        connection = _UnixConnection(self.chain.socket, timeout_s)
+        try:
+            headers = {"Content-Type": "application/json"} if body is not None else {}
+            connection.request(method, target, body=body, headers=headers)
+            answer = connection.getresponse()
+            status, content = answer.status, answer.read()
+        except (OSError, http.client.HTTPException) as failure:
+            raise self._silent(failure) from None
+        finally:
+            connection.close()
+        try:
+            value = json.loads(content)
+        except ValueError:
+            raise self._silent(f"it answered {status} with {content[:80]!r}") from None
+        if status >= 400:
+            raise error_from(value) or self._silent(f"it answered {status} with {content[:80]!r}")
+        return value
+
+    def _silent(self, why: object) -> MeshError:
+        reason = f"no answer within {TIMEOUT_S:.0f} s" if isinstance(why, TimeoutError) else why
+        return MeshError(
+            Problem(
+                code="CLV5205",
+                where=str(self.chain.socket),
+                what=f"the node of chain {self.chain.name!r} does not answer: {reason}",
+                hint=f"see {self.chain.directory / 'node.log'}, or start again: clover down {self.chain.name}",
+            )
+        )
+
+
+def error_from(value: Any) -> CloverError | None:
+    """Return the error that `{"problems": [...], "exitCode": n}` stands for; None if it is something else."""
+    try:
+        problems = [Problem(**problem) for problem in value["problems"]]
+        error = _ERRORS.get(value["exitCode"], CloverError)
+    except (TypeError, KeyError):
+        return None
+    return error(*problems) if problems else None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket's path instead of a host and port."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(os.fspath(self._path))
+
+
+def _usage(code: str, where: str, what: str, hint: str) -> DocumentError:
+    return DocumentError(Problem(code=code, where=where, what=what, hint=hint))

@@ -1,0 +1,91 @@
+"""`clover apply PATH...`: change the mesh of a running chain."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from clover.cli import api, kinds, screen
+from clover.cli.answers import ApplyAnswer
+from clover.errors import CloverError, DocumentError, Problem
+from clover.kit import documents
+
+
+def apply(
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH...", help="Files, folders with *.yaml and *.yml, or - for stdin.")
+    ],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing.")] = False,
+    chain: api.ChainOption = "",
+    as_json: api.JsonOption = False,
+) -> None:
+    """Apply Istio resources, all or none, and return when every sidecar has acknowledged them."""
+    texts = read(paths)
+    body = {"documents": [{"name": name, "text": text} for name, text in texts], "dryRun": dry_run}
+    answer: ApplyAnswer = api.find(chain).post("/v1/resources", body)
+    screen.show(screen.problems(answer["warnings"]), target=Console(stderr=True, highlight=False, soft_wrap=True))
+    if as_json:
+        print(json.dumps(answer, indent=2))
+    else:
+        screen.show(lines(answer, dry_run=dry_run))
+
+
+def read(paths: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the name and text of every file meant. Raises DocumentError with everything that cannot be read."""
+    found: list[tuple[str, str]] = []
+    problems: list[Problem] = []
+    for path in paths:
+        try:
+            if path == "-":
+                found.append(("stdin", _standard_input()))
+            else:
+                found += [(str(file), documents.load_text(file)) for file in _files(Path(path))]
+        except CloverError as failure:
+            problems += failure.problems
+    if problems:
+        raise DocumentError(*problems)
+    return found
+
+
+def lines(answer: ApplyAnswer, *, dry_run: bool) -> Iterator[Text]:
+    """Yield what happened, in kubectl's words."""
+    for change in answer["resources"]:
+        what = f"{kinds.label(change['kind'], change['name'])} {change['action']}"
+        yield Text(f"{what} (dry run)" if dry_run else what)
+    if not dry_run:
+        yield acknowledged(answer["proxies"], answer["acknowledgedMs"])
+
+
+def acknowledged(proxies: int, took_ms: float) -> Text:
+    """Return how many sidecars have taken the change, and how soon."""
+    if not proxies:
+        return Text("no sidecar had to change")
+    return Text(f"{screen.count(proxies, 'sidecar')} acknowledged in {screen.duration(took_ms)}")
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(entry for entry in path.iterdir() if entry.suffix in (".yaml", ".yml"))
+    if not files:
+        raise DocumentError(
+            Problem(code="CLV5207", where=str(path), what=f"the folder {str(path)!r} has no *.yaml or *.yml file")
+        )
+    return files
+
+
+def _standard_input() -> str:
+    content = sys.stdin.buffer.read(documents.MAX_BYTES + 1)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as failure:
+        raise DocumentError(
+            Problem(code="CLV1002", where="stdin", what=f"the byte 0x{content[failure.start]:02x} is not UTF-8 text")
+        ) from None

@@ -1,0 +1,30 @@
+"""`clover delete KIND/NAME`: take an Istio resource out of force."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from clover.cli import api, kinds, screen
+from clover.cli.answers import DeleteAnswer
+
+
+def delete(
+    resource: Annotated[
+        str, typer.Argument(metavar="KIND/NAME", help="For example virtualservice/http-lb, or vs/http-lb.")
+    ],
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; none: the chain's.")] = "",
+    chain: api.ChainOption = "",
+    as_json: api.JsonOption = False,
+) -> None:
+    """Delete one Istio resource, and return when every sidecar has forgotten it."""
+    kind, name = kinds.one_resource_named(resource)
+    answer: DeleteAnswer = api.find(chain).delete(f"/v1/resources/{kind}/{name}", {"namespace": namespace})
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    gone = f"{kinds.label(answer['kind'], answer['name'])} {answer['action']}"
+    screen.show([Text(f"{gone}, acknowledged in {screen.duration(answer['acknowledgedMs'])}")])

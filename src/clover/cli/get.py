@@ -1,0 +1,111 @@
+"""`clover get [KIND[/NAME]]`: the Istio resources in force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.text import Text
+
+from clover.cli import api, kinds, screen
+from clover.cli.answers import ResourcesAnswer
+from clover.cli.screen import Column
+
+COLUMNS = (
+    Column(title="KIND"),
+    Column(title="NAME"),
+    Column(title="NAMESPACE"),
+    Column(title="HOSTS"),
+    Column(title="SAYS"),
+)
+
+
+class Format(StrEnum):
+    """How to print resources."""
+
+    TABLE = "table"
+    YAML = "yaml"
+    JSON = "json"
+
+
+def get(
+    resource: Annotated[str, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, or one resource; none: all.")] = "",
+    output: Annotated[Format, typer.Option("--output", "-o", help="How to print them.")] = Format.TABLE,
+    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only those of this namespace.")] = "",
+    chain: api.ChainOption = "",
+) -> None:
+    """Print the Istio resources that the chain's mesh obeys."""
+    kind, name = kinds.resource_named(resource)
+    query = {"kind": kind, "name": name, "namespace": namespace}
+    answer: ResourcesAnswer = api.find(chain).get("/v1/resources", query)
+    match output:
+        case Format.TABLE:
+            screen.show(lines(answer["items"]))
+        case Format.YAML:
+            print(yaml.safe_dump_all(answer["items"], sort_keys=False, explicit_start=len(answer["items"]) > 1), end="")
+        case Format.JSON:
+            print(json.dumps(answer["items"][0] if name and len(answer["items"]) == 1 else answer, indent=2))
+
+
+def lines(items: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
+    """Yield the table."""
+    if not items:
+        yield Text("no resources")
+        return
+    rows = []
+    for item in items:
+        metadata, spec = item.get("metadata", {}), item.get("spec") or {}
+        rows.append(
+            [
+                item.get("kind", ""),
+                metadata.get("name", ""),
+                metadata.get("namespace", ""),
+                ", ".join(_hosts(spec)) or screen.NONE,
+                _gist(item.get("kind", ""), spec) or screen.NONE,
+            ]
+        )
+    yield from screen.table(COLUMNS, rows)
+
+
+def _hosts(spec: Mapping[str, Any]) -> list[str]:
+    if host := spec.get("host"):
+        return [str(host)]
+    servers = spec.get("servers") or ()
+    return [
+        str(host)
+        for host in (*(spec.get("hosts") or ()), *(h for server in servers for h in server.get("hosts") or ()))
+    ]
+
+
+def _gist(kind: str, spec: Mapping[str, Any]) -> str:
+    """Return the resource in a few words."""
+    match kind:
+        case "VirtualService":
+            routes = spec.get("http") or []
+            first = _split(routes[0].get("route") or ()) if routes else ""
+            more = len(routes) - 1
+            return f"{first or 'no route'} (and {screen.count(more, 'more rule')})" if more > 0 else first
+        case "DestinationRule":
+            subsets = [str(subset.get("name")) for subset in spec.get("subsets") or ()]
+            return f"subsets {', '.join(subsets)}" if subsets else "traffic policy" if spec.get("trafficPolicy") else ""
+        case "Gateway":
+            return "ports " + ", ".join(
+                str((server.get("port") or {}).get("number")) for server in spec.get("servers") or ()
+            )
+        case _:
+            return ""
+
+
+def _split(route: Sequence[Mapping[str, Any]]) -> str:
+    parts = []
+    for share in route:
+        destination = share.get("destination") or {}
+        name = str(destination.get("host", "")).partition(".")[0]
+        subset = destination.get("subset")
+        weight = f" {share['weight']}%" if "weight" in share else ""
+        parts.append(f"{name}@{subset}{weight}" if subset else f"{name}{weight}")
+    return ", ".join(parts)

@@ -1,0 +1,110 @@
+"""`clover logs FUNCTION`: what a function, or its sidecar, has printed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+
+from clover.cli import api
+from clover.runtime.local import ledger
+
+PAUSE_S = 0.2
+
+
+def logs(
+    function: Annotated[str, typer.Argument(metavar="FUNCTION[@VERSION]", help="A function, or `gateway`.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
+    tail: Annotated[int, typer.Option(min=-1, help="Start with this many of the last lines; -1: all.")] = -1,
+    sidecar: Annotated[bool, typer.Option("--sidecar", help="The sidecar's lines instead of the function's.")] = False,
+    chain: api.ChainOption = "",
+) -> None:
+    """Print what a function has printed. Lines of several versions carry the workload's name."""
+    client = api.find(chain)
+    chosen = api.match(client.instances(), function)
+    sources = []
+    for one in chosen:
+        # The gateway is all sidecar.
+        name = "sidecar.log" if sidecar or one.function == "gateway" else "engine.log"
+        prefix = f"{one.workload}: " if len(chosen) > 1 else ""
+        sources.append((prefix, Growing(client.chain.directory / "w" / one.workload / "logs" / name)))
+
+    def pause() -> bool:
+        time.sleep(PAUSE_S)
+        return ledger.alive(client.chain.directory)
+
+    out = sys.stdout.buffer
+    for prefix, source in sources:
+        _write(out, prefix, source.last(tail))
+    if follow:
+        for prefix, lines in followed(sources, pause=pause):
+            _write(out, prefix, lines)
+        print(f"chain {client.chain.name} is down", file=sys.stderr)
+
+
+class Growing:
+    """A log file that grows, and now and then is renamed to `.1` and begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+        self._rest = b""
+
+    def last(self, count: int) -> list[bytes]:
+        """Return the last `count` whole lines so far, those of the file before included; -1: all."""
+        before = self._path.with_suffix(".log.1")
+        lines: deque[bytes] = deque(maxlen=None if count < 0 else count)
+        if before.exists():
+            lines.extend(before.read_bytes().splitlines(keepends=True))
+        lines.extend(self.more())
+        return list(lines)
+
+    def more(self) -> list[bytes]:
+        """Return the whole lines that came since the last call."""
+        found = self._read()
+        if self._replaced():
+            # What was written between the read above and the renaming is in the old file still.
+            found += self._read()
+            if self._file:
+                self._file.close()
+            self._file = self._path.open("rb")
+            found += self._read()
+        lines = (self._rest + found).splitlines(keepends=True)
+        self._rest = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        return lines
+
+    def _read(self) -> bytes:
+        return self._file.read() if self._file else b""
+
+    def _replaced(self) -> bool:
+        try:
+            now = self._path.stat()
+        except FileNotFoundError:
+            return False
+        if self._file is None:
+            return True
+        ours = os.fstat(self._file.fileno())
+        return (now.st_ino, now.st_dev) != (ours.st_ino, ours.st_dev)
+
+
+def followed(sources: Sequence[tuple[str, Growing]], *, pause: Callable[[], bool]) -> Iterator[tuple[str, list[bytes]]]:
+    """Yield new lines with their prefix. `pause` is called between looks; when it returns False, one look remains."""
+    going = True
+    while going:
+        going = pause()
+        for prefix, source in sources:
+            if lines := source.more():
+                yield prefix, lines
+
+
+def _write(out: IO[bytes], prefix: str, lines: Sequence[bytes]) -> None:
+    mark = prefix.encode()
+    for line in lines:
+        out.write(mark + line)
+    out.flush()

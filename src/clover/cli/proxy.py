@@ -1,0 +1,44 @@
+"""`clover proxy FUNCTION [WHAT]`: what a sidecar really has, as it says itself."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from clover.cli import api, render_proxy, screen
+
+
+class What(StrEnum):
+    """Part of a sidecar's state."""
+
+    CONFIG = "config"
+    CLUSTERS = "clusters"
+    LISTENERS = "listeners"
+    ROUTES = "routes"
+    STATS = "stats"
+
+
+class Format(StrEnum):
+    """How to print it."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def proxy(
+    function: Annotated[str, typer.Argument(metavar="FUNCTION[@VERSION]", help="A function, or `gateway`.")],
+    what: Annotated[What, typer.Argument(help="Which part.")] = What.CONFIG,
+    output: Annotated[Format, typer.Option("--output", "-o", help="json: all that Envoy says.")] = Format.TABLE,
+    chain: api.ChainOption = "",
+) -> None:
+    """Show the configuration that a sidecar holds, its clusters and endpoints, listeners, routes or counters."""
+    client = api.find(chain)
+    one = api.only(client.instances(), function)
+    answer = client.get(f"/v1/proxies/{one.workload}/{what.value}")
+    if output is Format.JSON:
+        print(json.dumps(answer, indent=2))
+    else:
+        screen.show(render_proxy.lines(what.value, answer))

@@ -1,0 +1,90 @@
+"""A running chain as a table: one line per workload, problems below."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from clover.cli import screen
+from clover.cli.answers import StatusAnswer, StoreAnswer, WorkloadAnswer
+from clover.cli.screen import Column
+
+COLUMNS = (
+    Column(title="FUNCTION"),
+    Column(title="VERSION"),
+    Column(title="ENGINE"),
+    Column(title="STATE"),
+    Column(title="READY"),
+    Column(title="RESTARTS", right=True),
+    Column(title="RPS", right=True),
+    Column(title="ERR%", right=True),
+    Column(title="P50", right=True),
+    Column(title="P99", right=True),
+    Column(title="ADDRESS"),
+)
+_STATE_STYLES = {"ready": "green", "starting": "yellow", "degraded": "yellow", "restarting": "yellow", "failed": "red"}
+
+
+def lines(status: StatusAnswer) -> Iterator[Text]:
+    """Yield the whole view."""
+    yield Text.assemble(
+        (status["chain"], "bold"),
+        "  ",
+        _state(status["state"]),
+        f"  {status['gateway']}  up {screen.duration(status['uptimeS'] * 1000)}",
+    )
+    yield Text("")
+    yield from screen.table(COLUMNS, [_row(workload) for workload in status["workloads"]])
+    for workload in status["workloads"]:
+        if workload.get("lastExit") and not workload["ready"]:
+            yield Text(f"{workload['workload']}: last exit: {screen.printable(workload['lastExit'])}", style="yellow")
+    if store := status.get("store"):
+        yield Text("")
+        yield _store(store)
+    if status["problems"]:
+        yield Text("")
+        yield from screen.problems(status["problems"])
+
+
+def _row(workload: WorkloadAnswer) -> list[Text | str]:
+    rate, errors = workload["rps"], workload["errorRate"]
+    traffic = bool(rate)
+    return [
+        workload["function"],
+        workload["version"] or screen.NONE,
+        workload["engine"],
+        _state(workload["state"], note=_sidecar_note(workload)),
+        Text("yes", style="green") if workload["ready"] else Text("no", style="bold red"),
+        Text(str(workload["restarts"]), style="yellow" if workload["restarts"] else ""),
+        f"{rate:.1f}" if traffic else screen.NONE,
+        Text(f"{errors * 100:.1f}", style="red" if errors else "") if traffic and errors is not None else screen.NONE,
+        screen.duration(workload["p50Ms"]),
+        screen.duration(workload["p99Ms"]),
+        workload["address"],
+    ]
+
+
+def _state(state: str, *, note: str = "") -> Text:
+    return Text(f"{state} ({note})" if note else state, style=_STATE_STYLES.get(state, ""))
+
+
+def _sidecar_note(workload: WorkloadAnswer) -> str:
+    sidecar = workload.get("sidecar")
+    if not sidecar:
+        return ""
+    if sidecar["state"] != "ready":
+        return f"sidecar {sidecar['state']}"
+    return "" if sidecar["acknowledged"] else "sidecar behind"
+
+
+def _store(store: StoreAnswer) -> Text:
+    text = Text(
+        f"store: {screen.count(store.get('spans', 0), 'span')}, {screen.count(store.get('logs', 0), 'log line')},"
+        f" {screen.size(store.get('bytes', 0))}"
+    )
+    for word in ("refused", "lost"):
+        number = store.get(word, 0)
+        if isinstance(number, int) and number:
+            text.append(f", {number:,} {word}", style="bold red")
+    return text

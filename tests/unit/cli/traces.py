@@ -1,0 +1,195 @@
+"""Traces as the node's API answers them, made of few words: the set-up of the renderer's tests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+START = 1_790_000_000_123_000_000
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+def span(
+    name: str,
+    *,
+    parent: str = "",
+    at: str,
+    kind: str = "Server",
+    begin: float,
+    end: float,
+    own: float,
+    proxy: bool = True,
+    status: str = "Unset",
+    **attributes: str,
+) -> dict[str, Any]:
+    """Return one span; `at` is `service`, or `service version` for a workload with siblings; times are in ms."""
+    service, _, version = at.partition(" ")
+    return {
+        "spanId": name,
+        "parentSpanId": parent,
+        "service": service,
+        "version": version or ("" if service == "gateway" else "v1"),
+        "workload": f"{service}-{version}" if version else service,
+        "name": attributes.pop("name", "ingress"),
+        "kind": kind,
+        "startUnixNano": START + round(begin * 1_000_000),
+        "durationMs": end - begin,
+        "selfMs": own,
+        "status": status,
+        "attributes": {key.replace("__", "."): value for key, value in attributes.items()},
+        "proxy": proxy,
+    }
+
+
+def visit(
+    prefix: str, *, parent: str, at: str, begin: float, end: float, code: str = "200", inner: float = 0.3
+) -> list[dict[str, Any]]:
+    """Return the spans of a sidecar that takes a request in and whose function answers it."""
+    return [
+        span(f"{prefix}1", parent=parent, at=at, begin=begin, end=end, own=2 * 0.1, http__status_code=code),
+        span(
+            f"{prefix}2",
+            parent=f"{prefix}1",
+            at=at,
+            kind="Client",
+            begin=begin + 0.1,
+            end=end - 0.1,
+            own=inner,
+            http__status_code=code,
+            upstream_cluster="inbound|9180||",
+        ),
+    ]
+
+
+def onward(prefix: str, *, at: str, begin: float, end: float, code: str = "200") -> list[dict[str, Any]]:
+    """Return the spans of a sidecar that carries the function's own request to the next hop."""
+    return [
+        span(f"{prefix}3", parent=f"{prefix}2", at=at, begin=begin, end=end, own=0.2, http__status_code=code),
+        span(
+            f"{prefix}4",
+            parent=f"{prefix}3",
+            at=at,
+            kind="Client",
+            begin=begin + 0.1,
+            end=end - 0.1,
+            own=0.2,
+            http__status_code=code,
+            upstream_cluster="outbound|9180||next.default.svc.cluster.local",
+        ),
+    ]
+
+
+def log(at: str, body: str, *, ms: float, span_id: str = "", **attributes: str) -> dict[str, Any]:
+    """Return one log line, `ms` after the trace began."""
+    service, _, version = at.partition(" ")
+    return {
+        "timestampUnixNano": START + round(ms * 1_000_000),
+        "service": service,
+        "version": version or "v1",
+        "workload": service,
+        "spanId": span_id,
+        "body": body,
+        "attributes": attributes,
+    }
+
+
+def trace(spans: list[dict[str, Any]], logs: list[dict[str, Any]] | None = None, **more: Any) -> dict[str, Any]:
+    """Return a whole trace."""
+    ends = [one["startUnixNano"] / 1e6 + one["durationMs"] for one in spans]
+    begins = [one["startUnixNano"] / 1e6 for one in spans]
+    return {
+        "traceId": TRACE_ID,
+        "complete": True,
+        "incompleteBecause": [],
+        "durationMs": max(ends) - min(begins) if spans else 0.0,
+        "spans": spans,
+        "logs": logs or [],
+        "breakdown": [],
+        **more,
+    }
+
+
+def gateway(*, end: float, code: str = "200", path: str = "/search?q=shoes") -> list[dict[str, Any]]:
+    """Return the gateway's two spans."""
+    url = f"http://shop.example{path}"
+    return [
+        span("g1", at="gateway", begin=0, end=end, own=0.4, http__status_code=code, http__method="GET", http__url=url),
+        span("g2", parent="g1", at="gateway", kind="Client", begin=0.2, end=end - 0.2, own=0.1, http__status_code=code),
+    ]
+
+
+def through_v1() -> dict[str, Any]:
+    """Return a request through every kind of function: firewall, load balancer, cache, server."""
+    return trace(
+        [
+            *gateway(end=6.84),
+            *visit("a", parent="g2", at="access-control", begin=0.3, end=6.5, inner=1.6),
+            *onward("a", at="access-control", begin=1.9, end=6.3),
+            *visit("l", parent="a4", at="http-lb v1", begin=2.1, end=6.1),
+            *onward("l", at="http-lb v1", begin=2.5, end=5.8),
+            *visit("c", parent="l4", at="web-cache", begin=2.7, end=5.6),
+            *onward("c", at="web-cache", begin=3.1, end=5.3),
+            *visit("s", parent="c4", at="clover-server2", begin=3.3, end=5.1, inner=1.6),
+        ],
+        [
+            log("gateway", "GET /search 200", ms=6.84, log="envoy", status="200", flags="-"),
+            log("access-control", '{"log":"access","method":"GET","path":"/search?q=shoes","status":200,"bytes":5120,'
+                '"duration_ms":6.01,"upstream":"10.96.0.2:9180"}', ms=0.5, span_id="a2"),
+            log("web-cache", '{"log":"access","method":"GET","path":"/search?q=shoes","status":200,"bytes":5120,'
+                '"duration_ms":2.7,"upstream":"10.96.0.4:9180","cache":"MISS"}', ms=2.9, span_id="c2"),
+            log("clover-server2", "handled the search for shoes", ms=4.0, span_id="s2"),
+        ],
+        breakdown=[
+            {"service": "gateway", "version": "", "proxyMs": 0.4, "functionMs": 0, "networkMs": 0.2},
+            {"service": "access-control", "version": "v1", "proxyMs": 0.6, "functionMs": 1.6, "networkMs": 0.2},
+            {"service": "http-lb", "version": "v1", "proxyMs": 0.6, "functionMs": 0.5, "networkMs": 0.2},
+            {"service": "web-cache", "version": "v1", "proxyMs": 0.6, "functionMs": 0.5, "networkMs": 0.2},
+            {"service": "clover-server2", "version": "v1", "proxyMs": 0.2, "functionMs": 1.6, "networkMs": 0},
+        ],
+    )  # fmt: skip
+
+
+DENIED = (
+    "2026/11/23 02:33:10 [error] 71#71: *3 [client 127.0.0.1] ModSecurity: Access denied with code 403 (phase 2). "
+    "Matched \"Operator `Ge' with parameter `5' against variable `TX:ANOMALY_SCORE' (Value: `5' ) "
+    '[file "/usr/share/modsecurity-crs/rules/REQUEST-949-BLOCKING-EVALUATION.conf"] [line "80"] [id "949110"] [rev ""] '
+    '[msg "Inbound Anomaly Score Exceeded (Total Score: 5)"] [data ""] [severity "2"] [ver "OWASP_CRS/3.3.4"] '
+    '[hostname "10.244.0.3"] [uri "/"] [unique_id "00-0af7651916cd43dd8448eb211c80319c-00000000000000a2-01"]'
+)
+AUDITED = (
+    '{"transaction":{"client_ip":"127.0.0.1","unique_id":"00-0af7651916cd43dd8448eb211c80319c-00000000000000a2-01",'
+    '"request":{"method":"GET","uri":"/?id=1%27%20OR%201=1--"},"response":{"http_code":403},"messages":['
+    '{"message":"SQL Injection Attack Detected via libinjection","details":{"ruleId":"942100",'
+    '"data":"Matched Data: s&1c found within ARGS:id: 1\' OR 1=1--"}},'
+    '{"message":"Inbound Anomaly Score Exceeded (Total Score: 5)","details":{"ruleId":"949110","data":""}}]}}'
+)
+
+
+def blocked() -> dict[str, Any]:
+    """Return a request that the firewall refused."""
+    return trace(
+        [
+            *gateway(end=2.1, code="403", path="/?id=1%27%20OR%201=1--"),
+            *visit("a", parent="g2", at="access-control", begin=0.3, end=1.8, code="403", inner=1.3),
+        ],
+        [log("access-control", DENIED, ms=1.6), log("access-control", AUDITED, ms=1.65)],
+        breakdown=[
+            {"service": "gateway", "version": "", "proxyMs": 0.4, "functionMs": 0, "networkMs": 0.2},
+            {"service": "access-control", "version": "v1", "proxyMs": 0.2, "functionMs": 1.3, "networkMs": 0},
+        ],
+    )
+
+
+def broken() -> dict[str, Any]:
+    """Return a request whose next hop refused the connection, in a trace that lost spans."""
+    spans = [
+        *gateway(end=3.0, code="503"),
+        *visit("a", parent="g2", at="access-control", begin=0.3, end=2.7, code="503"),
+        *onward("a", at="access-control", begin=0.8, end=2.2, code="503"),
+    ]
+    spans[-1]["attributes"] |= {"response_flags": "UF", "upstream_cluster": "outbound|9180|v2|http-lb.default.svc.cluster.local"}
+    spans[-1]["status"] = "Error"
+    return trace(
+        spans,
+        complete=False,
+        incompleteBecause=["http-lb-v2: its sidecar's access log names this trace, but none of its spans arrived"],
+    )
