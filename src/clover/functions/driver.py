@@ -31,7 +31,8 @@ class Settings:
     directory: str
     """Absolute folder of the workload's files; the engine may write below it and nowhere else."""
     user: str = ""
-    """The user that the engine's workers run as; '' when only the current user exists (a rootless namespace)."""
+    """The user, and the group of the same name, that the engine's workers run as when root starts it; '' when they keep
+    the user that starts it (a rootless namespace, an ordinary user)."""
     command: tuple[str, ...] = ()
     """The author's own command (engine `command` only)."""
     working_directory: str = ""
@@ -60,7 +61,9 @@ class Program:
     """
 
     files: Mapping[str, str]
-    """Path relative to `Settings.directory` → content."""
+    """Path relative to `Settings.directory` → content.
+
+    The engine's workers read what is below `site/`; all else is read by the process that is started."""
     directories: tuple[str, ...] = ()
     """Folders below `Settings.directory` that the engine's workers write to."""
     check: tuple[str, ...] = ()

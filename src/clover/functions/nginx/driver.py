@@ -29,9 +29,7 @@ class Server:
         values = templates.values_from(settings)
         text = templates.render("nginx/server.conf.j2", values, status_codes=STATUS_CODES)
         site = {f"site/bytes/{name}": (_LINE * size)[:size] for name, size in SIZES.items()}
-        return nginx_program.program(
-            settings, {nginx_program.CONFIGURATION: text, **site}, directories=("site", "site/bytes")
-        )
+        return nginx_program.program(settings, {nginx_program.CONFIGURATION: text, **site})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

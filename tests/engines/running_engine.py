@@ -1,0 +1,140 @@
+"""A real engine on loopback, for as long as a block runs, and what it prints."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from clover.functions.driver import Program
+from clover.functions.log import Access, parse_access
+from clover.kit.requirements import SYSTEM_PATH
+
+READY_S = 10.0
+LINE_S = 5.0
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def write(program: Program, directory: Path) -> None:
+    """Lay the program's files out as a backend does."""
+    for name in program.directories:
+        (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, text in program.files.items():
+        path = directory / name
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o644 if name.startswith("site/") else 0o600)
+
+
+def environment(program: Program | None = None) -> dict[str, str]:
+    path = f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}"
+    return {**os.environ, "PATH": path, **(program.process.environment if program else {})}
+
+
+def check(program: Program, *prefix: str) -> subprocess.CompletedProcess[str]:
+    """Run the engine's own check of its files."""
+    return subprocess.run(
+        [*prefix, *program.check], env=environment(), capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+class Engine:
+    """A running engine and what it has printed."""
+
+    def __init__(self, name: str, port: int, directory: Path, process: subprocess.Popen[bytes]) -> None:
+        self.name, self.port, self.directory, self.process = name, port, directory, process
+        self.lines: list[bytes] = []
+        self._said = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._said:
+                self.lines.append(line.rstrip(b"\n"))
+                self._said.notify_all()
+
+    def wait_for(self, wanted: Callable[[bytes], object], *, within_s: float = LINE_S) -> bytes:
+        """Return the first line that is wanted, as soon as it is there."""
+
+        def found() -> bytes | None:
+            return next((line for line in self.lines if wanted(line)), None)
+
+        with self._said:
+            line = self._said.wait_for(found, timeout=within_s)
+        assert line is not None, f"{self.name} did not print that; it printed:\n{self.text()}"
+        return line
+
+    def accesses(self, count: int, *, within_s: float = LINE_S) -> list[Access]:
+        """Return the access lines, once there are at least `count`."""
+
+        def found() -> list[Access] | None:
+            entries = [entry for line in self.lines if (entry := parse_access(line))]
+            return entries if len(entries) >= count else None
+
+        with self._said:
+            entries = self._said.wait_for(found, timeout=within_s)
+        assert entries is not None, f"{self.name} logged fewer than {count} requests:\n{self.text()}"
+        return entries
+
+    def text(self) -> str:
+        return b"\n".join(self.lines).decode("utf-8", errors="replace")
+
+    def wait_until_it_accepts(self) -> None:
+        deadline = time.monotonic() + READY_S
+        pause = threading.Event()
+        while True:
+            assert self.process.poll() is None, f"{self.name} ended with {self.process.returncode}:\n{self.text()}"
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return
+            assert time.monotonic() < deadline, f"{self.name} does not accept connections:\n{self.text()}"
+            pause.wait(0.005)
+
+    def stop(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(timeout=5)
+        self._reader.join(timeout=5)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
+
+@contextlib.contextmanager
+def running(
+    program: Program, directory: Path, *prefix: str, name: str = "", output_owner: int | None = None
+) -> Iterator[Engine]:
+    """Run `program`, whose files are written, until the block is left; entered when it accepts connections."""
+    read, write_ = os.pipe()
+    if output_owner is not None:
+        os.fchown(write_, output_owner, -1)
+    process = subprocess.Popen(
+        [*prefix, *program.process.argv],
+        env=environment(program),
+        cwd=program.process.working_directory or directory,
+        stdin=subprocess.DEVNULL,
+        stdout=write_,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    os.close(write_)
+    process.stdout = os.fdopen(read, "rb")
+    engine = Engine(name or program.process.argv[0], program.ready_port, directory, process)
+    try:
+        engine.wait_until_it_accepts()
+        yield engine
+    finally:
+        engine.stop()

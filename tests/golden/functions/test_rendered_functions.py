@@ -1,0 +1,124 @@
+"""Every file and command of every driver, word for word."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from clover.functions import registry
+from clover.functions.driver import Settings, Upstream
+from clover.spec.chain import FunctionType
+
+HERE = Path(__file__).parent
+ROOT = "/run/clover/sdc/w"
+
+CASES = {
+    "firewall": (
+        registry.driver(FunctionType.FIREWALL, "modsecurity"),
+        Settings(
+            workload="access-control",
+            function="access-control",
+            version="v1",
+            port=9180,
+            upstreams=(Upstream(host="http-lb", port=9180),),
+            directory=f"{ROOT}/access-control",
+            user="www-data",
+        ),
+    ),
+    "load-balancer-haproxy": (
+        registry.driver(FunctionType.LOAD_BALANCER, "haproxy"),
+        Settings(
+            workload="http-lb-v1",
+            function="http-lb",
+            version="v1",
+            port=9180,
+            upstreams=(Upstream(host="web-cache", port=9180), Upstream(host="clover-server5", port=8000)),
+            directory=f"{ROOT}/http-lb-v1",
+            user="www-data",
+        ),
+    ),
+    "load-balancer-haproxy-rootless": (
+        registry.driver(FunctionType.LOAD_BALANCER, "haproxy"),
+        Settings(
+            workload="http-lb-v1",
+            function="http-lb",
+            version="v1",
+            port=9180,
+            upstreams=(Upstream(host="web-cache", port=9180),),
+            directory=f"{ROOT}/http-lb-v1",
+        ),
+    ),
+    "load-balancer-nginx": (
+        registry.driver(FunctionType.LOAD_BALANCER, "nginx"),
+        Settings(
+            workload="http-lb-v2",
+            function="http-lb",
+            version="v2",
+            port=9180,
+            upstreams=(Upstream(host="clover-server4", port=9180), Upstream(host="clover-server5", port=9180)),
+            directory=f"{ROOT}/http-lb-v2",
+            user="www-data",
+        ),
+    ),
+    "cache": (
+        registry.driver(FunctionType.CACHE, "nginx"),
+        Settings(
+            workload="web-cache",
+            function="web-cache",
+            version="v1",
+            port=9180,
+            upstreams=tuple(Upstream(host=f"clover-server{n}", port=9180) for n in (1, 2, 3)),
+            directory=f"{ROOT}/web-cache",
+        ),
+    ),
+    "server": (
+        registry.driver(FunctionType.SERVER, "nginx"),
+        Settings(
+            workload="clover-server1",
+            function="clover-server1",
+            version="v1",
+            port=9180,
+            directory=f"{ROOT}/clover-server1",
+        ),
+    ),
+    "server-command": (
+        registry.driver(FunctionType.SERVER, "command"),
+        Settings(
+            workload="shop-v2",
+            function="shop",
+            version="v2",
+            port=8000,
+            directory=f"{ROOT}/shop-v2",
+            command=("./serve.py", "--colour", "blue and green"),
+            working_directory="/home/ana/shop",
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_driver_renders_these_files_and_this_command(case, golden):
+    driver, settings = CASES[case]
+    program = driver.render(settings)
+
+    for name, text in program.files.items():
+        if name.startswith("site/bytes/"):
+            continue  # their size is what counts, and it has a test of its own
+        golden(HERE / case / name, text)
+    values = {**asdict(program), "files": sorted(program.files)}
+    golden(HERE / case / "program.json", json.dumps(values, indent=2) + "\n")
+
+
+def test_no_golden_file_is_left_over():
+    expected = {HERE / case / "program.json" for case in CASES} | {
+        HERE / case / name
+        for case, (driver, settings) in CASES.items()
+        for name in driver.render(settings).files
+        if not name.startswith("site/bytes/")
+    }
+
+    cases = [path for path in HERE.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert {path for case in cases for path in case.rglob("*") if path.is_file()} == expected
