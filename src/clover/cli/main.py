@@ -1,0 +1,170 @@
+"""The command `clover`: finds the command asked for, and turns whatever goes wrong into text and an exit code.
+
+Nothing else in Clover prints a failure or chooses an exit code. A command is one module of this package, imported when
+it is asked for, with a function of the same name; its line here is all that the others cost at start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+
+from clover.cli import output
+from clover.errors import CloverError, clover_errors
+
+if TYPE_CHECKING:
+    from typer._click import Command, Context
+
+INTERRUPTED = 130
+BUG = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A command, as `clover --help` lists it."""
+
+    name: str
+    """Name of the command, of its module in this package, and of the function in there."""
+    summary: str
+    hidden: bool = False
+    """True: it is for Clover itself."""
+
+
+COMMANDS = (
+    Entry(name="up", summary="Bring a chain up, and return when it is ready."),
+    Entry(name="down", summary="Take a chain down."),
+    Entry(name="status", summary="Show what runs, how it is, and how much it does."),
+    Entry(name="check", summary="Check chain files; says everything that is wrong at once."),
+    Entry(name="render", summary="Print the Istio resources that a chain means."),
+    Entry(name="apply", summary="Bring Istio resources into force in a running chain."),
+    Entry(name="get", summary="Show the Istio resources in force."),
+    Entry(name="delete", summary="Take an Istio resource out of force."),
+    Entry(name="traces", summary="List requests that were traced."),
+    Entry(name="trace", summary="Show one request, hop by hop, with its log lines."),
+    Entry(name="logs", summary="Show the log lines of a function."),
+    Entry(name="proxy", summary="Show what a sidecar really has."),
+    Entry(name="exec", summary="Run a command inside the network of a function."),
+    Entry(name="doctor", summary="Check that this machine can run a chain."),
+    Entry(name="schema", summary="Print the JSON Schema of the chain file."),
+    Entry(name="node", summary="The process behind a running chain.", hidden=True),
+)
+
+
+class Commands(TyperGroup):
+    """The commands: a name and a summary each, until one of them is asked for."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        for entry in COMMANDS:
+            self.add_command(TyperCommand(entry.name, help=entry.summary, hidden=entry.hidden, rich_markup_mode=None))
+
+    def resolve_command(self, ctx: Context, args: list[str]) -> tuple[str | None, Command | None, list[str]]:
+        """Find the command that `args` begins with, and import it."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command if command is None else _imported(str(command.name)), rest
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line (`sys.argv` when None), and return its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A message may hold a character that the terminal's encoding lacks, which is no reason to lose the message.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        get_command(_app).main(args=arguments, prog_name="clover")
+    except SystemExit as leaving:
+        return _exit_code(leaving)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BaseException as failure:  # noqa: BLE001  (the edge of the process: nobody else would say what happened)
+        return _report(failure, arguments)
+    return 0
+
+
+_app = typer.Typer(
+    cls=Commands, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"clover {_version()}")
+        raise typer.Exit
+
+
+@_app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """HTTP network function chains of stock services, in a real service mesh, on one machine."""
+
+
+def _imported(name: str) -> Command:
+    module = importlib.import_module(f"clover.cli.{name}")
+    single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    # `exec` passes options on that it does not know; a command with such wishes says so in CONTEXT_SETTINGS.
+    single.command(name, context_settings=getattr(module, "CONTEXT_SETTINGS", None))(getattr(module, name))
+    return get_command(single)
+
+
+def _exit_code(leaving: SystemExit) -> int:
+    if leaving.code is None or isinstance(leaving.code, int):
+        return leaving.code or 0
+    print(leaving.code, file=sys.stderr)
+    return 1
+
+
+def _report(failure: BaseException, arguments: Sequence[str]) -> int:
+    errors = tuple(clover_errors(failure))
+    problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
+    code = errors[0].exit_code if errors else BUG
+    if rest := _without(failure, (CloverError,)):
+        if not errors and not _without(rest, (KeyboardInterrupt,)):
+            return INTERRUPTED
+        _report_bug(rest, arguments)
+    if problems and _wants_json(arguments):
+        output.print_json({"problems": [problem.as_json() for problem in problems], "exitCode": code})
+    else:
+        output.print_problems(problems)
+    return code
+
+
+def _without(failure: BaseException, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
+    """Return what is left of a failure, however wrapped, without exceptions of these kinds."""
+    if isinstance(failure, BaseExceptionGroup):
+        return failure.split(kinds)[1]
+    return None if isinstance(failure, kinds) else failure
+
+
+def _report_bug(failure: BaseException, arguments: Sequence[str]) -> None:
+    traceback.print_exception(failure)
+    print(
+        "\nThis is a bug in Clover, not a mistake of yours. To report it, attach the lines above, the files that you"
+        "\nnamed, the output of 'clover doctor', and this:"
+        f"\n    clover {_version()}, Python {platform.python_version()}, {platform.platform()}"
+        f"\n    arguments: {list(arguments)}",
+        file=sys.stderr,
+    )
+
+
+def _wants_json(arguments: Sequence[str]) -> bool:
+    ours = list(arguments)
+    return "--json" in ours[: ours.index("--") if "--" in ours else None]
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("clover-nfv")
