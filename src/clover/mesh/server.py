@@ -1,0 +1,284 @@
+"""
+The control plane's network edge: aggregated delta xDS over gRPC on a Unix socket.
+
+It moves messages between proxies and their `ads.Stream`s and knows who is connected; what to send, and when, is decided
+there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import grpc
+import grpc.aio
+from envoy.service.discovery.v3 import discovery_pb2
+from google.protobuf import any_pb2
+
+from clover.errors import MeshError, Problem
+from clover.mesh import ads
+from clover.mesh.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
+
+_SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
+_PATIENCE_S = 1.0
+"""How long a proxy may take to ask for what its clusters and listeners refer to, before the rest is sent anyway."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    """How far one proxy is."""
+
+    node: str
+    connected: bool
+    version: str
+    """Of the configuration that it should have."""
+    acknowledged: bool
+    """It has accepted all of that; or it did when it was last connected."""
+    problems: tuple[Problem, ...]
+    """What it refused."""
+    types: Mapping[str, ads.TypeStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledgement:
+    """What became of one push."""
+
+    acknowledged: tuple[str, ...]
+    """Proxies that have all of it."""
+    refused: tuple[str, ...]
+    """Proxies that refused a part of it, and go on with the last good version of that part."""
+    disconnected: tuple[str, ...]
+    """Proxies that were not there; they get it when they come back."""
+    pending: tuple[str, ...]
+    """Proxies that have not answered in time."""
+    problems: tuple[Problem, ...]
+    elapsed_ms: float
+    """Since the push."""
+
+
+@dataclass(slots=True)
+class _Connection:
+    stream: ads.Stream
+    outbox: asyncio.Queue[list[ads.Response]]
+
+
+class Server:
+    """Serves a snapshot to each proxy that asks for it by its node id."""
+
+    def __init__(self) -> None:
+        self._snapshots: dict[str, Snapshot] = {}
+        self._connections: dict[str, _Connection] = {}
+        self._last: dict[str, ads.Stream] = {}
+        """Node → its current stream, or the one that it had last."""
+        self._pushed_at = time.monotonic()
+        self._news = asyncio.Event()
+
+    def push(self, snapshots: Mapping[str, Snapshot]) -> None:
+        """Take the snapshots of all proxies by node id, and send each proxy what changed."""
+        self._pushed_at = time.monotonic()
+        self._snapshots = dict(snapshots)
+        for node, connection in self._connections.items():
+            if node in snapshots:
+                responses = connection.stream.update(snapshots[node])
+                connection.outbox.put_nowait(responses)
+        self._announce()
+
+    def status(self) -> Mapping[str, NodeStatus]:
+        """Return how far each proxy is, the ones that never came included."""
+        return {node: self._status(node, snapshot) for node, snapshot in self._snapshots.items()}
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return what proxies refuse; what several refuse for one reason is told once."""
+        found: dict[tuple[str, str], Problem] = {}
+        for node in self._snapshots:
+            for problem in self._last[node].problems if node in self._last else ():
+                found.setdefault((problem.where, problem.what.partition(" refused ")[2]), problem)
+        return tuple(found.values())
+
+    async def acknowledged(self, *, timeout_s: float, nodes: Collection[str] | None = None) -> Acknowledgement:
+        """
+        Wait until the proxies have accepted or refused all of the last push, and say which did what.
+
+        Those are waited for that are connected or have never been (they are starting), or else exactly `nodes`.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while not self._is_answered(nodes):
+                    await self._news.wait()
+        return self._acknowledgement()
+
+    def _status(self, node: str, snapshot: Snapshot) -> NodeStatus:
+        stream = self._last.get(node)
+        current = stream is not None and stream.snapshot is snapshot
+        return NodeStatus(
+            node=node,
+            connected=node in self._connections,
+            version=snapshot.version,
+            acknowledged=current and stream is not None and stream.settled and not stream.problems,
+            problems=stream.problems if stream is not None else (),
+            types=stream.status if stream is not None else {},
+        )
+
+    def _is_answered(self, nodes: Collection[str] | None) -> bool:
+        if nodes is None:
+            nodes = [node for node in self._snapshots if node in self._connections or node not in self._last]
+        return all(node in self._connections and self._connections[node].stream.settled for node in nodes)
+
+    def _acknowledgement(self) -> Acknowledgement:
+        acknowledged, refused, disconnected, pending = [], [], [], []
+        for node in self._snapshots:
+            connection = self._connections.get(node)
+            if connection is None:
+                disconnected.append(node)
+            elif not connection.stream.settled:
+                pending.append(node)
+            elif connection.stream.problems:
+                refused.append(node)
+            else:
+                acknowledged.append(node)
+        return Acknowledgement(
+            acknowledged=tuple(acknowledged),
+            refused=tuple(refused),
+            disconnected=tuple(disconnected),
+            pending=tuple(pending),
+            problems=self.problems(),
+            elapsed_ms=(time.monotonic() - self._pushed_at) * 1000,
+        )
+
+    def _announce(self) -> None:
+        """Wake whoever waits for a change."""
+        self._news.set()
+        self._news = asyncio.Event()
+
+    async def stream_deltas(
+        self, requests: AsyncIterator[discovery_pb2.DeltaDiscoveryRequest], context: Context
+    ) -> None:
+        """Serve one proxy for as long as it stays connected."""
+        first = await anext(aiter(requests), None)
+        if first is None:
+            return
+        node = first.node.id
+        if node not in self._snapshots:
+            await context.abort(
+                grpc.StatusCode.NOT_FOUND,
+                f"no proxy is called {node!r} in this chain; there are: {', '.join(sorted(self._snapshots))}",
+            )
+        stream = ads.Stream(self._snapshots[node])
+        connection = _Connection(stream=stream, outbox=asyncio.Queue())
+        # A proxy that comes back before its old stream is seen to end: the new stream is the proxy.
+        self._connections[node] = connection
+        self._last[node] = stream
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                writer = tasks.create_task(self._write(connection, context), name=f"ads {node}")
+                self._receive(connection, first)
+                async for request in requests:
+                    self._receive(connection, request)
+                writer.cancel()
+        finally:
+            if self._connections.get(node) is connection:
+                del self._connections[node]
+            self._announce()
+
+    def _receive(self, connection: _Connection, message: discovery_pb2.DeltaDiscoveryRequest) -> None:
+        connection.outbox.put_nowait(connection.stream.receive(_request_from(message)))
+        self._announce()
+
+    async def _write(self, connection: _Connection, context: Context) -> None:
+        """Send what the stream has to say, in its order."""
+        while True:
+            try:
+                async with asyncio.timeout(_PATIENCE_S if connection.stream.waiting else None):
+                    responses = await connection.outbox.get()
+            except TimeoutError:
+                responses = connection.stream.release()
+                self._announce()
+            for response in responses:
+                await context.write(_message_from(response))
+
+
+async def refuse_state_of_the_world(requests: object, context: Context) -> None:
+    """Answer proxies that ask for whole states instead of differences."""
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED, "only delta xDS is served here: set api_type DELTA_GRPC in ads_config"
+    )
+
+
+def _request_from(message: discovery_pb2.DeltaDiscoveryRequest) -> ads.Request:
+    return ads.Request(
+        type_url=message.type_url,
+        subscribe=tuple(message.resource_names_subscribe),
+        unsubscribe=tuple(message.resource_names_unsubscribe),
+        has=dict(message.initial_resource_versions),
+        nonce=message.response_nonce,
+        error=(message.error_detail.message or "no reason given") if message.HasField("error_detail") else "",
+    )
+
+
+def _message_from(response: ads.Response) -> discovery_pb2.DeltaDiscoveryResponse:
+    return discovery_pb2.DeltaDiscoveryResponse(
+        type_url=response.type_url,
+        nonce=response.nonce,
+        resources=[
+            discovery_pb2.Resource(
+                name=resource.name,
+                version=resource.version,
+                resource=any_pb2.Any(type_url=resource.type_url, value=resource.body),
+            )
+            for resource in response.resources
+        ],
+        removed_resources=response.removed,
+    )
+
+
+@contextlib.asynccontextmanager
+async def serving(path: Path | str) -> AsyncIterator[Server]:
+    """Serve proxies on a Unix socket for as long as the block runs; entered once they can connect."""
+    socket = Path(path)
+    socket.unlink(missing_ok=True)  # noqa: ASYNC240 -- one system call on a file of our own
+    server = Server()
+    transport = grpc.aio.server()
+    transport.add_generic_rpc_handlers((_handlers(server),))
+    try:
+        transport.add_insecure_port(f"unix:{socket}")
+    except RuntimeError as failure:
+        raise MeshError(
+            Problem(
+                code="CLV4402",
+                where=str(socket),
+                what=f"the control plane's socket cannot be opened: {failure}",
+                hint="a socket path may have 107 bytes; CLOVER_RUN chooses a shorter or writable folder",
+            )
+        ) from failure
+    await transport.start()
+    try:
+        yield server
+    finally:
+        await transport.stop(grace=None)
+        socket.unlink(missing_ok=True)  # noqa: ASYNC240
+
+
+def _handlers(server: Server) -> grpc.GenericRpcHandler[Any, Any]:
+    return grpc.method_handlers_generic_handler(
+        _SERVICE,
+        {
+            "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                server.stream_deltas,
+                request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
+                response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
+            ),
+            "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
+                refuse_state_of_the_world,
+                request_deserializer=discovery_pb2.DiscoveryRequest.FromString,
+                response_serializer=discovery_pb2.DiscoveryResponse.SerializeToString,
+            ),
+        },
+    )

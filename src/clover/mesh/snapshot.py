@@ -1,0 +1,175 @@
+"""
+Everything that one proxy is told at one moment: immutable, versioned, and checked before it is sent.
+
+A snapshot is whole: whatever one of its resources refers to is in it. Two snapshots with equal versions are equal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from clover.errors import Problem
+from clover.mesh import ir
+from clover.mesh.xds import compile, listeners
+from clover.mesh.xds.resource import NOUNS, TYPES, Resources
+from clover.mesh.xds.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The configuration of one proxy."""
+
+    node: str
+    """Its xDS node id: the workload's name."""
+    resources: Resources
+    proxy: ir.Proxy | None = None
+    """What the resources were compiled from; without it `check` knows less."""
+
+    @property
+    def version(self) -> str:
+        """A hash of all resources; shown to users as the configuration's version."""
+        return version_of(self.resources)
+
+
+def snapshot_from(proxy: ir.Proxy, settings: Settings = compile.DEFAULTS) -> Snapshot:
+    """Compile what `proxy` is told."""
+    return Snapshot(node=proxy.node, proxy=proxy, resources=compile.resources_from(proxy, settings))
+
+
+def version_of(resources: Resources) -> str:
+    """Return a short hash over the names and versions of `resources`."""
+    digest = hashlib.sha256()
+    for type_url in TYPES:
+        for name, resource in sorted(resources.get(type_url, {}).items()):
+            digest.update(f"{type_url} {name} {resource.version}\n".encode())
+    return digest.hexdigest()[:12]
+
+
+def check(snapshot: Snapshot) -> tuple[Problem, ...]:
+    """Report all that would make Envoy refuse the snapshot, or lose traffic with it."""
+    return tuple(problem for rule in RULES for problem in rule(snapshot))
+
+
+def references_lead_somewhere(snapshot: Snapshot) -> Iterator[Problem]:
+    """A route to a cluster that is not there answers 503 with the flag NC, and says nothing more."""
+    for resources in snapshot.resources.values():
+        for resource in resources.values():
+            for type_url, name in resource.requires:
+                if name in snapshot.resources.get(type_url, {}):
+                    continue
+                yield Problem(
+                    code="CLV4301",
+                    where=_where(snapshot, resource.sources),
+                    what=(
+                        f"{NOUNS[resource.type_url]} {resource.name!r} needs {NOUNS[type_url]} {name!r}, "
+                        f"which proxy {snapshot.node!r} does not have"
+                    ),
+                    hint="name a service, port and subset that exist",
+                )
+
+
+def names_are_unique(snapshot: Snapshot) -> Iterator[Problem]:
+    """Of two resources with one name a proxy keeps one, without a word."""
+    if (proxy := snapshot.proxy) is None:
+        return
+    for noun, names in (
+        ("cluster", [cluster.name for cluster in proxy.clusters]),
+        ("endpoints", [group.cluster for group in proxy.endpoints]),
+        ("route table", [table.name for table in proxy.tables]),
+    ):
+        for name in _repeated(names):
+            yield Problem(
+                code="CLV4302",
+                where=_where(snapshot, ()),
+                what=f"{noun} {name!r} is there more than once",
+            )
+
+
+def listeners_share_no_address(snapshot: Snapshot) -> Iterator[Problem]:
+    """Two listeners at one address: Envoy refuses the second."""
+    if (proxy := snapshot.proxy) is None:
+        return
+    names = [
+        *map(listeners.outbound_name, proxy.outbound),
+        *map(listeners.gateway_name, proxy.gateways),
+        *(f"{listeners.INBOUND} {port.port}" for port in proxy.inbound),
+    ]
+    sources = [source for port in proxy.gateways for source in port.sources]
+    for name in _repeated(names):
+        yield Problem(
+            code="CLV4303",
+            where=_where(snapshot, sources),
+            what=f"address {name!r} has more than one listener",
+            hint="give each a port of its own",
+        )
+
+
+def domains_are_unique(snapshot: Snapshot) -> Iterator[Problem]:
+    """A host name that two virtual hosts of a table claim: Envoy refuses the table."""
+    for table in snapshot.proxy.tables if snapshot.proxy else ():
+        domains = [domain.lower() for host in table.virtual_hosts for domain in host.domains]
+        for domain in _repeated(domains):
+            claimed = [host for host in table.virtual_hosts if domain in map(str.lower, host.domains)]
+            sources = {source for host in claimed for route in host.routes for source in route.sources}
+            yield Problem(
+                code="CLV4304",
+                where=_where(snapshot, sorted(sources) or table.sources),
+                what=f"host {domain!r} is claimed more than once in route table {table.name!r}",
+                hint="leave the host in one of them",
+            )
+
+
+def shares_add_up(snapshot: Snapshot) -> Iterator[Problem]:
+    """A split whose weights are all 0 sends nothing anywhere: Envoy refuses the table."""
+    for table, route in _routes(snapshot):
+        if not isinstance(route.action, ir.Forward):
+            continue
+        weights = [share.weight for share in route.action.to]
+        if not weights or min(weights) < 0 or (len(weights) > 1 and sum(weights) == 0):
+            yield Problem(
+                code="CLV4305",
+                where=_where(snapshot, route.sources),
+                what=f"route {route.name!r} of table {table.name!r} has weights {weights}, which send nothing anywhere",
+                hint="give at least one destination a weight above 0",
+            )
+
+
+def queries_are_tested_for_what_they_are(snapshot: Snapshot) -> Iterator[Problem]:
+    """Envoy can test a query parameter for a value, not for the lack of one."""
+    for table, route in _routes(snapshot):
+        for test in route.match.query:
+            if test.invert:
+                yield Problem(
+                    code="CLV4306",
+                    where=_where(snapshot, route.sources),
+                    what=f"route {route.name!r} of table {table.name!r} excludes query parameter {test.name!r}",
+                    hint="put a rule that matches the parameter in front of this one",
+                )
+
+
+RULES = (
+    references_lead_somewhere,
+    names_are_unique,
+    listeners_share_no_address,
+    domains_are_unique,
+    shares_add_up,
+    queries_are_tested_for_what_they_are,
+)
+
+
+def _routes(snapshot: Snapshot) -> Iterator[tuple[ir.RouteTable, ir.Route]]:
+    for table in snapshot.proxy.tables if snapshot.proxy else ():
+        for host in table.virtual_hosts:
+            for route in host.routes:
+                yield table, route
+
+
+def _where(snapshot: Snapshot, sources: Iterable[str]) -> str:
+    return ", ".join(sources) or f"proxy {snapshot.node}"
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return [name for name, count in Counter(names).items() if count > 1]

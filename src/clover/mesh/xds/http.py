@@ -1,0 +1,188 @@
+"""The HTTP connection manager: what all listeners that speak HTTP have in common, and what sets the gateway apart."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, extension_pb2
+from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.route.v3 import route_pb2
+from envoy.extensions.filters.http.cors.v3 import cors_pb2
+from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
+    HttpConnectionManager,
+    HttpFilter,
+)
+from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2 as early_pb2
+from envoy.extensions.request_id.uuid.v3 import uuid_pb2
+from google.protobuf.message import Message
+
+from clover.mesh import ir
+from clover.mesh.xds import telemetry
+from clover.mesh.xds.resource import packed
+from clover.mesh.xds.settings import Settings
+
+FAULT = "envoy.filters.http.fault"
+CORS = "envoy.filters.http.cors"
+
+_KEPT = "x-clover-kept-"
+_GIVEN = "request.headers['traceparent']"
+_VALID_TRACEPARENT = " && ".join(
+    (
+        "'traceparent' in request.headers",
+        f"size({_GIVEN}) == 55",
+        # Two patterns that overlap by one dash, because Envoy limits the size of one.
+        f"{_GIVEN}.matches('^[0-9a-f]{{2}}-[0-9a-f]{{32}}-')",
+        f"{_GIVEN}.matches('-[0-9a-f]{{16}}-[0-9a-f]{{2}}$')",
+        f"!{_GIVEN}.matches('^ff|^..-0+-|-0+-..$')",
+    )
+)
+
+
+def over_ads() -> config_source_pb2.ConfigSource:
+    """Say that a resource comes over the same stream as all others, however long that takes."""
+    source = config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
+    )
+    # Without this, a listener whose routes are late goes live after 15 s and answers 404.
+    source.initial_fetch_timeout.FromSeconds(0)
+    return source
+
+
+def network_filter(name: str, config: Message) -> listener_components_pb2.Filter:
+    """Wrap a network filter's configuration."""
+    return listener_components_pb2.Filter(name=f"envoy.filters.network.{name}", typed_config=packed(config))
+
+
+@lru_cache(maxsize=1)
+def _router() -> HttpFilter:
+    return HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
+
+
+@lru_cache(maxsize=1)
+def _policy_filters() -> tuple[HttpFilter, ...]:
+    """Return the filters that routes may configure; they stand idle in front of routes that do not."""
+    return (
+        HttpFilter(name=FAULT, typed_config=packed(fault_pb2.HTTPFault())),
+        HttpFilter(name=CORS, typed_config=packed(cors_pb2.Cors())),
+    )
+
+
+@lru_cache(maxsize=1)
+def _answer_with_trace() -> HttpFilter:
+    """Tell the client the trace of its request, also when nobody but the gateway answered."""
+    mutations = header_mutation_pb2.HeaderMutation()
+    mutations.mutations.response_mutations.append(_set("traceresponse", "00-%TRACE_ID%-%SPAN_ID%-01"))
+    return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(mutations))
+
+
+def _set(name: str, value: str) -> mutation_rules_pb2.HeaderMutation:
+    mutation = mutation_rules_pb2.HeaderMutation()
+    mutation.append.header.key = name
+    mutation.append.header.value = value
+    mutation.append.append_action = base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+    return mutation
+
+
+def _remove(name: str) -> mutation_rules_pb2.HeaderMutation:
+    return mutation_rules_pb2.HeaderMutation(remove=name)
+
+
+@lru_cache(maxsize=1)
+def _keep_valid_trace_context() -> extension_pb2.TypedExtensionConfig:
+    """
+    Drop a `traceparent` that is not one, and its `tracestate`, before the span is made.
+
+    Envoy makes no span at all for a request whose `traceparent` it cannot read, and lets the header travel on. A
+    mutation cannot be conditional, so what is valid is put aside, both headers are removed, and what was put aside
+    comes back: setting a header to nothing leaves it absent.
+    """
+    kept = {name: _KEPT + name for name in ("traceparent", "tracestate")}
+    steps = [
+        *(_remove(aside) for aside in kept.values()),
+        _set(kept["traceparent"], f"%CEL({_VALID_TRACEPARENT} ? {_GIVEN} : '')%"),
+        _set(
+            kept["tracestate"],
+            f"%CEL('{kept['traceparent']}' in request.headers && 'tracestate' in request.headers"
+            " ? request.headers['tracestate'] : '')%",
+        ),
+    ]
+    for name, aside in kept.items():
+        steps += [_remove(name), _set(name, f"%REQ({aside})%"), _remove(aside)]
+    return extension_pb2.TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=packed(early_pb2.HeaderMutation(mutations=steps)),
+    )
+
+
+def _manager(
+    identity: ir.Identity, settings: Settings, *, direction: str, filters: tuple[HttpFilter, ...]
+) -> HttpConnectionManager:
+    manager = HttpConnectionManager(
+        codec_type=HttpConnectionManager.AUTO,
+        # One prefix per direction: each distinct prefix costs a proxy a hundred counters.
+        stat_prefix=direction,
+        http_filters=[*filters, _router()],
+        access_log=telemetry.access_log(identity, settings, direction=direction, http=True),
+        tracing=telemetry.tracing(identity, settings),
+    )
+    manager.normalize_path.value = True
+    manager.upgrade_configs.add(upgrade_type="websocket")
+    # The request id is the user's word for a request: it is made once and never rewritten to carry a sampling
+    # decision; the tracer's sampler decides that.
+    request_id = uuid_pb2.UuidRequestIdConfig()
+    request_id.pack_trace_reason.value = False
+    request_id.use_request_id_for_trace_sampling.value = False
+    manager.request_id_extension.typed_config.CopyFrom(packed(request_id))
+    return manager
+
+
+def sidecar_manager(
+    identity: ir.Identity,
+    settings: Settings,
+    *,
+    direction: str,
+    table: str = "",
+    inline: route_pb2.RouteConfiguration | None = None,
+) -> HttpConnectionManager:
+    """
+    Return a manager that is invisible to both ends: it keeps Host, ids, `server` and idle streams as they are.
+
+    Routes come from `table`, or stand `inline` where policy cannot change them.
+    """
+    filters = _policy_filters() if inline is None else ()
+    manager = _manager(identity, settings, direction=direction, filters=filters)
+    manager.server_header_transformation = HttpConnectionManager.PASS_THROUGH
+    manager.use_remote_address.value = False
+    # Keeps an id that is there; a request that starts inside the chain gets one too.
+    manager.generate_request_id.value = True
+    manager.stream_idle_timeout.FromSeconds(0)
+    if inline is None:
+        manager.rds.route_config_name = table
+        manager.rds.config_source.CopyFrom(over_ads())
+    else:
+        manager.route_config.CopyFrom(inline)
+    return manager
+
+
+def gateway_manager(identity: ir.Identity, settings: Settings, *, table: str) -> HttpConnectionManager:
+    """Return a manager that trusts nothing from outside but a well-formed trace context, and names every request."""
+    filters = (_answer_with_trace(), *_policy_filters()) if settings.otlp_cluster else _policy_filters()
+    manager = _manager(identity, settings, direction="gateway", filters=filters)
+    manager.use_remote_address.value = True
+    manager.xff_num_trusted_hops = 0
+    manager.generate_request_id.value = True
+    manager.always_set_request_id_in_response = True
+    if settings.otlp_cluster:
+        manager.early_header_mutation_extensions.append(_keep_valid_trace_context())
+    manager.rds.route_config_name = table
+    manager.rds.config_source.CopyFrom(over_ads())
+    return manager
+
+
+def socket_address(address: str, port: int) -> address_pb2.Address:
+    """Return an IP address and TCP port as Envoy writes them."""
+    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port))
