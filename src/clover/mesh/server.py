@@ -51,7 +51,8 @@ class NodeStatus:
 class Acknowledgement:
     """What became of one push."""
 
-    acknowledged: tuple[str, ...]
+    generation: int
+    accepted: tuple[str, ...]
     """Proxies that have all of it."""
     refused: tuple[str, ...]
     """Proxies that refused a part of it, and go on with the last good version of that part."""
@@ -78,11 +79,13 @@ class Server:
         self._connections: dict[str, _Connection] = {}
         self._last: dict[str, ads.Stream] = {}
         """Node → its current stream, or the one that it had last."""
+        self._generation = 0
         self._pushed_at = time.monotonic()
         self._news = asyncio.Event()
 
-    def push(self, snapshots: Mapping[str, Snapshot]) -> None:
-        """Take the snapshots of all proxies by node id, and send each proxy what changed."""
+    def push(self, snapshots: Mapping[str, Snapshot]) -> int:
+        """Take the snapshots of all proxies by node id, send each what changed; return the generation to wait for."""
+        self._generation += 1
         self._pushed_at = time.monotonic()
         self._snapshots = dict(snapshots)
         for node, connection in self._connections.items():
@@ -90,6 +93,7 @@ class Server:
                 responses = connection.stream.update(snapshots[node])
                 connection.outbox.put_nowait(responses)
         self._announce()
+        return self._generation
 
     def status(self) -> Mapping[str, NodeStatus]:
         """Return how far each proxy is, the ones that never came included."""
@@ -103,9 +107,11 @@ class Server:
                 found.setdefault((problem.where, problem.what.partition(" refused ")[2]), problem)
         return tuple(found.values())
 
-    async def acknowledged(self, *, timeout_s: float, nodes: Collection[str] | None = None) -> Acknowledgement:
+    async def acknowledged(
+        self, generation: int, *, timeout_s: float, nodes: Collection[str] | None = None
+    ) -> Acknowledgement:
         """
-        Wait until the proxies have accepted or refused all of the last push, and say which did what.
+        Wait until the proxies have accepted or refused all of push `generation` (or of a later one), and say which did.
 
         Those are waited for that are connected or have never been (they are starting), or else exactly `nodes`.
         """
@@ -113,7 +119,7 @@ class Server:
             async with asyncio.timeout(timeout_s):
                 while not self._is_answered(nodes):
                     await self._news.wait()
-        return self._acknowledgement()
+        return self._acknowledgement(generation)
 
     def _status(self, node: str, snapshot: Snapshot) -> NodeStatus:
         stream = self._last.get(node)
@@ -132,8 +138,8 @@ class Server:
             nodes = [node for node in self._snapshots if node in self._connections or node not in self._last]
         return all(node in self._connections and self._connections[node].stream.settled for node in nodes)
 
-    def _acknowledgement(self) -> Acknowledgement:
-        acknowledged, refused, disconnected, pending = [], [], [], []
+    def _acknowledgement(self, generation: int) -> Acknowledgement:
+        accepted, refused, disconnected, pending = [], [], [], []
         for node in self._snapshots:
             connection = self._connections.get(node)
             if connection is None:
@@ -143,9 +149,10 @@ class Server:
             elif connection.stream.problems:
                 refused.append(node)
             else:
-                acknowledged.append(node)
+                accepted.append(node)
         return Acknowledgement(
-            acknowledged=tuple(acknowledged),
+            generation=generation,
+            accepted=tuple(accepted),
             refused=tuple(refused),
             disconnected=tuple(disconnected),
             pending=tuple(pending),
