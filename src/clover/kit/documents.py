@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ MAX_DEPTH = 64
 """Most levels of mappings and lists inside each other."""
 MAX_ALIASED = 10_000
 """Most values that aliases may repeat in one file: enough for people, too few for a bomb."""
+MAX_PROBLEMS = 100
+"""Most problems of one file that are shown at once."""
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -137,10 +140,23 @@ def parse(text: str, source: str) -> tuple[Document, ...]:
     except yaml.YAMLError as error:
         raise DocumentError(*builder.problems, _malformed(error, text, source)) from None
     except DocumentError as error:
-        raise DocumentError(*builder.problems, *error.problems) from None
+        raise DocumentError(*worth_reading((*builder.problems, *error.problems), source)) from None
     if builder.problems:
         raise DocumentError(*builder.problems)
     return tuple(Document(source=source, data=_plain(root), _root=root) for root in roots)
+
+
+def worth_reading(problems: Iterable[Problem], source: str) -> tuple[Problem, ...]:
+    """Return the first problems, and one that says so when there are more than anybody wants to read."""
+    first = tuple(islice(problems, MAX_PROBLEMS + 1))
+    if len(first) <= MAX_PROBLEMS:
+        return first
+    more = Problem(
+        code="CLV1012",
+        where=source,
+        what=f"{source!r} has more than {MAX_PROBLEMS} problems, of which the first are shown",
+    )
+    return (*first[:MAX_PROBLEMS], more)
 
 
 def kind_of(value: object) -> str:
@@ -299,6 +315,8 @@ class _Builder:
 
     def _report(self, code: str, mark: Mark, what: str, hint: str = "") -> None:
         self.problems.append(self._problem(code, mark, what, hint))
+        if len(self.problems) > MAX_PROBLEMS:
+            raise DocumentError
 
 
 def _plain(node: _Node) -> Any:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
+import sys
+from collections.abc import Iterable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,14 +63,15 @@ def inspect_text(text: str, source: str, *, directory: str = ".") -> tuple[Chain
     try:
         whole = ChainDocument.model_validate(document.data)
     except ValidationError as error:
-        shape_problems = islice(shape.problems_from(error, document), rules.MAX_PROBLEMS)
         chain, unreadable = _salvaged(document, directory)
-        problems = [*shape_problems, *rules.check(chain, unreadable=unreadable)]
+        found: Iterable[Problem] = itertools.chain(
+            shape.problems_from(error, document), rules.check(chain, unreadable=unreadable)
+        )
     else:
         chain = _chain_from(whole.metadata, whole.spec.gateway, whole.spec.functions, document, directory)
-        problems = [*rules.check(chain)]
-    problems.sort(key=_place)
-    return (None if errors_only(problems) else chain), tuple(problems)
+        found = rules.check(chain)
+    problems = tuple(sorted(documents.worth_reading(found, source), key=_place))
+    return (None if errors_only(problems) else chain), problems
 
 
 def file_of(path: Path) -> Path:
@@ -83,9 +87,9 @@ def _sound(chain: Chain | None, problems: tuple[Problem, ...]) -> Chain:
 
 
 def _place(problem: Problem) -> tuple[int, int]:
-    """Return line and column, so that problems can be read along with the file."""
-    _, line, column = problem.where.rsplit(":", 2)
-    return int(line), int(column)
+    """Return line and column, so that problems can be read along with the file; what has none comes last."""
+    place = re.search(r":([0-9]+):([0-9]+)$", problem.where)
+    return (int(place[1]), int(place[2])) if place else (sys.maxsize, 0)
 
 
 def _only_document(found: tuple[Document, ...], source: str) -> Document:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 
 from clover.errors import Mark, Problem
 from clover.spec.chain import CONTROL_PORT, Chain, Function, FunctionType, Version, workload_name
@@ -19,23 +18,22 @@ RESERVED_NAMES = {
     "control-agent": "the control agent is a workload of every chain",
     "localhost": "the name always means the machine itself",
 }
-MAX_PROBLEMS = 100
-"""Most problems that are worth reading at once."""
 SIDECAR_PORTS = range(15000, 15091)
 """What sidecars listen on themselves, as on Istio."""
 
 _Rule = Callable[[Chain], Iterator[Problem]]
 
 
-def check(chain: Chain, *, unreadable: frozenset[str] = frozenset()) -> tuple[Problem, ...]:
+def check(chain: Chain, *, unreadable: frozenset[str] = frozenset()) -> Iterator[Problem]:
     """
-    Return every problem of `chain`, in the order of its rules; of very many, the first ones.
+    Yield every problem of `chain`, in the order of its rules.
 
     `unreadable` names functions that are written, but too wrong to be in `chain`; so may `gateway` be. They count as
     existing, so that one mistake is not reported as several.
     """
     if too_large := tuple(fits_one_machine(chain)):
-        return too_large
+        yield from too_large
+        return
     rules: Iterable[_Rule] = (
         lambda chain: something_runs(chain, unreadable=unreadable),
         names_are_labels,
@@ -49,8 +47,8 @@ def check(chain: Chain, *, unreadable: frozenset[str] = frozenset()) -> tuple[Pr
         targets_form_no_cycle,
         lambda chain: every_function_is_reachable(chain, unreadable=unreadable),
     )
-    problems = (problem for rule in rules for problem in rule(chain))
-    return tuple(islice(problems, MAX_PROBLEMS))
+    for rule in rules:
+        yield from rule(chain)
 
 
 def fits_one_machine(chain: Chain) -> Iterator[Problem]:

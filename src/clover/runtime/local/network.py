@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import PurePath
 
 from clover.runtime.plan import Plan, WorkloadPlan
 
@@ -10,7 +10,7 @@ FABRIC = "fabric"
 """Name of the network namespace that holds the bridge; no workload lives there."""
 
 
-def fabric_commands(plan: Plan, namespaces: Path) -> str:
+def fabric_commands(plan: Plan, namespaces: PurePath) -> str:
     """Return `ip -batch` input that makes the bridge, and a cable from it into each workload's namespace."""
     lines = ["link add bridge0 type bridge", "link set bridge0 up"]
     for number, workload in enumerate(plan.workloads):

@@ -1,41 +1,43 @@
+import contextlib
+
+import pytest
+
 from clover.runtime.local import logs
 from clover.runtime.local.logs import Log
 
 
-def test_only_whole_lines_are_passed_on(tmp_path):
-    log = Log(tmp_path / "engine.log")
+@pytest.fixture
+def log(tmp_path):
+    with contextlib.closing(Log(tmp_path / "engine.log")) as log:
+        yield log
 
+
+def test_only_whole_lines_are_passed_on(log):
     assert log.write(b"one\ntw") == b"one\n"
     assert log.write(b"o\n") == b"two\n"
     assert log.flush() == b""
 
 
-def test_a_last_line_without_an_end_is_not_lost(tmp_path):
-    log = Log(tmp_path / "engine.log")
-
+def test_a_last_line_without_an_end_is_not_lost(log, tmp_path):
     assert log.write(b"dying wor") == b""
     assert log.write(b"ds") == b""
     assert log.flush() == b"dying words\n"
     assert (tmp_path / "engine.log").read_bytes() == b"dying words\n"
 
 
-def test_a_line_without_end_is_cut_so_that_memory_stays_bounded(tmp_path):
-    log = Log(tmp_path / "engine.log")
-
+def test_a_line_without_end_is_cut_so_that_memory_stays_bounded(log):
     assert log.write(b"x" * (logs.LINE_BYTES + 1)) == b"x" * (logs.LINE_BYTES + 1) + b"\n"
 
 
-def test_the_last_lines_explain_an_exit(tmp_path):
-    log = Log(tmp_path / "engine.log")
+def test_the_last_lines_explain_an_exit(log):
     log.write(b"".join(b"line %d\n" % number for number in range(100)))
 
     assert log.last_lines().splitlines()[-1] == "line 99"
     assert len(log.last_lines().splitlines()) == logs.LAST_LINES
 
 
-def test_a_file_grows_to_its_limit_and_then_starts_again_keeping_one_older(tmp_path, monkeypatch):
+def test_a_file_grows_to_its_limit_and_then_starts_again_keeping_one_older(log, tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "FILE_BYTES", 10)
-    log = Log(tmp_path / "engine.log")
     for number in range(4):
         log.write(b"0123456789 %d\n" % number)
 

@@ -1,0 +1,239 @@
+"""Composition root: the only place where all parts of a running chain meet.
+
+The order below is the start-up order. Whatever is heavy to import is imported in a thread while the kernel builds the
+network: on two cores, start-up time is what is left when nothing waits for anything else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clover.errors import HostError, Problem
+from clover.kit import files
+from clover.mesh.xds import bootstrap
+from clover.runtime import addressing, planner
+from clover.runtime.addressing import GATEWAY
+from clover.runtime.local import backend, ledger
+from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
+from clover.runtime.status import ProcessStatus, WorkloadStatus
+from clover.spec import load
+from clover.spec.chain import Chain, renamed
+
+Event = dict[str, Any]
+Report = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """What `clover up` tells the node."""
+
+    chain: Path
+    directory: Path
+    """Run-time folder of the chain; exists."""
+    store: Path
+    name: str
+    port: int
+    host_pid: int
+    """The node's own process id, as the host numbers it."""
+
+
+class _Stopped(Exception):
+    """Somebody asked the node to stop: ends its task group, and is no error."""
+
+
+async def run_node(settings: NodeSettings, *, report: Report) -> None:
+    """Run the chain until SIGTERM. Raises CloverError when it cannot come up, or cannot go on."""
+    timeline = Timeline()
+    lock = ledger.hold(settings.directory)
+    if lock is None:
+        raise HostError(
+            Problem(code="CLV5004", where=f"chain {settings.name}", what="another node runs it", hint="clover status")
+        )
+    chain = renamed(load.load(settings.chain), name=settings.name, port=settings.port)
+    rootless = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[1] != "0"  # noqa: ASYNC240 - /proc
+    site = planner.Site(directory=str(settings.directory), rootless=rootless, envoy=str(bootstrap.envoy_binary()))
+    addresses = addressing.addresses_from(chain)
+    plan = planner.plan_from(chain, addresses, site)
+    book = _ledger(settings, chain)
+    ledger.write(settings.directory, book)
+    timeline.mark("planned")
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            await _run(chain, plan, book, settings, stop=stop, tasks=tasks, report=report, timeline=timeline)
+            raise _Stopped
+    except* _Stopped:
+        pass
+    finally:
+        os.close(lock)
+
+
+async def _stop_when(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _Stopped
+
+
+async def _run(
+    chain: Chain,
+    plan: Plan,
+    book: ledger.Ledger,
+    settings: NodeSettings,
+    *,
+    stop: asyncio.Event,
+    tasks: asyncio.TaskGroup,
+    report: Report,
+    timeline: Timeline,
+) -> None:
+    giving_up = tasks.create_task(_stop_when(stop), name="stop while starting")
+    report({"event": "progress", "text": "building the network ..."})
+    importing = tasks.create_task(asyncio.to_thread(_import_services), name="imports")
+    await backend.prepare(plan)
+    timeline.mark("network")
+    await importing
+    timeline.mark("imports")
+    from clover.mesh import server as xds_server
+    from clover.mesh.controller import Controller
+    from clover.mesh.istio.from_chain import resources_from
+    from clover.mesh.xds.settings import Settings
+    from clover.telemetry.ingest.server import serving_otlp
+    from clover.telemetry.store.store import open_store
+    from clover.visibility.api import serving_api
+    from clover.visibility.node import RunningNode
+
+    statuses = {
+        workload.name: WorkloadStatus(name=workload.name, engine=ProcessStatus() if workload.engine_process else None)
+        for workload in plan.workloads
+    }
+    async with (
+        open_store(settings.store) as store,
+        serving_otlp(settings.directory / "otlp.sock", store),
+        xds_server.serving(settings.directory / "xds.sock") as server,
+    ):
+        controller = Controller(
+            registry=planner.registry_from(chain, addressing.addresses_from(chain)),
+            resources=resources_from(chain),
+            server=server,
+            settings=Settings(mark=plan.mark, outbound_port=plan.outbound_port, inbound_port=plan.inbound_port),
+        )
+        node = RunningNode(
+            plan=plan,
+            namespace=chain.namespace,
+            gateway=book.gateway,
+            pid=book.pid,
+            store_path=book.store,
+            statuses=statuses,
+            controller=controller,
+            server=server,
+            store=store,
+            started=book.started,
+        )
+        await controller.start()
+        timeline.mark("services")
+
+        def output(workload: WorkloadPlan, process: ProcessPlan, lines: bytes) -> None:
+            if process.name == "engine":
+                store.insert_lines(_resource(chain, workload), lines)
+
+        def changed(workload: str) -> None:
+            controller.set_ready(workload, statuses[workload].takes_traffic)
+
+        def progress(text: str) -> None:
+            ready = sum(status.state.value == "ready" for status in statuses.values())
+            report({"event": "progress", "text": f"{ready} of {len(statuses)} workloads are ready ({text})"})
+
+        async with (
+            serving_api(settings.directory / "api.sock", node, tasks=tasks),
+            backend.running(plan, tasks=tasks, statuses=statuses, output=output, changed=changed, progress=progress),
+        ):
+            timeline.mark("processes")
+            tasks.create_task(controller.follow_readiness(), name="readiness")
+            await controller.acknowledged(timeout_s=30)
+            node.ready = True
+            timeline.mark("acknowledged")
+            result = _up_result(plan, book, statuses, timeline)
+            files.write(settings.directory / "up.json", json.dumps(result))
+            report({"event": "ready", "chain": result})
+            # From here on a stop is orderly: the blocks are left from the inside out, functions before what serves them.
+            giving_up.cancel()
+            await stop.wait()
+
+
+class Timeline:
+    """When each step of the start-up was reached, in ms since the process began."""
+
+    def __init__(self) -> None:
+        with Path("/proc/self/stat").open(encoding="ascii") as file:
+            ticks = int(file.read().rpartition(")")[2].split()[19])
+        self._began = ticks / os.sysconf("SC_CLK_TCK")
+        self.marks: dict[str, float] = {}
+
+    def mark(self, name: str) -> None:
+        """Note that a step is done."""
+        self.marks[name] = round((time.clock_gettime(time.CLOCK_BOOTTIME) - self._began) * 1000)
+
+
+def _import_services() -> None:
+    """Import what `_run` needs, so that its own import statements find it done."""
+    import clover.mesh.controller
+    import clover.mesh.istio.from_chain
+    import clover.telemetry.ingest.server
+    import clover.telemetry.store.store
+    import clover.visibility.api
+    import clover.visibility.node  # noqa: F401
+
+
+def _ledger(settings: NodeSettings, chain: Chain) -> ledger.Ledger:
+    address = chain.gateway.address
+    return ledger.Ledger(
+        chain=chain.name,
+        pid=settings.host_pid,
+        init=settings.host_pid,
+        gateway=f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{chain.gateway.port}",  # noqa: S104
+        api=str(settings.directory / "api.sock"),
+        store=str(settings.store),
+        source=str(load.file_of(settings.chain)),
+        digest=ledger.digest(load.file_of(settings.chain), chain.name, chain.gateway.port),
+        started=time.time(),
+    )
+
+
+def _resource(chain: Chain, workload: WorkloadPlan) -> Mapping[str, str]:
+    """Return the OpenTelemetry resource of what a function prints; the same as its sidecar's."""
+    return {
+        "service.name": workload.function,
+        "service.version": workload.version,
+        "service.namespace": chain.name,
+        "service.instance.id": workload.name,
+        "clover.workload": workload.name,
+    }
+
+
+def _up_result(
+    plan: Plan, book: ledger.Ledger, statuses: Mapping[str, WorkloadStatus], timeline: Timeline
+) -> dict[str, Any]:
+    return {
+        "chain": plan.chain,
+        "gateway": book.gateway,
+        "startMs": timeline.marks,
+        "workloads": [
+            {
+                "function": workload.function,
+                "version": workload.version,
+                "engine": workload.engine,
+                "state": statuses[workload.name].state.value,
+                "address": f"{workload.address}:{workload.port}",
+            }
+            for workload in plan.workloads
+            if workload.name != GATEWAY
+        ],
+    }

@@ -1,0 +1,191 @@
+"""The mesh as it is now: the resources in force, and the only way to change them.
+
+A change is all or nothing. It is parsed, checked with everything that is already there, translated, compiled and
+checked again before any proxy hears of it; then it is sent, and it stands when every connected proxy has acknowledged
+it. If one refuses, all get the old configuration back, and the caller is told which resource was refused, and why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+
+from clover.errors import DocumentError, MeshError, Problem, errors_only
+from clover.mesh import snapshot, translate
+from clover.mesh.istio import validate
+from clover.mesh.istio.registry import Registry
+from clover.mesh.istio.resources import Resource, key
+from clover.mesh.server import Server
+from clover.mesh.snapshot import Snapshot
+from clover.mesh.xds.settings import Settings
+
+ACKNOWLEDGE_S = 5.0
+"""How long proxies may take to acknowledge a change before it is reported as pending."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What became of one resource."""
+
+    kind: str
+    namespace: str
+    name: str
+    action: str
+    """`created`, `configured`, `unchanged` or `deleted`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of a whole change."""
+
+    changes: tuple[Change, ...]
+    warnings: tuple[Problem, ...] = ()
+    acknowledged_ms: float = 0.0
+    """From the call to the last acknowledgement."""
+    proxies: int = 0
+    """How many proxies acknowledged it."""
+
+
+class Controller:
+    """Keeps the resources and the registry, and the proxies in step with them."""
+
+    def __init__(
+        self, *, registry: Registry, resources: Iterable[Resource], server: Server, settings: Settings
+    ) -> None:
+        self._registry = registry
+        self._resources = {key(resource): resource for resource in resources}
+        self._server = server
+        self._settings = settings
+        self._snapshots: Mapping[str, Snapshot] = {}
+        self._generation = 0
+        self._changing = asyncio.Lock()
+        self._readiness_changed = asyncio.Event()
+
+    @property
+    def resources(self) -> tuple[Resource, ...]:
+        """The resources in force, in the order in which they came."""
+        return tuple(self._resources.values())
+
+    async def start(self) -> None:
+        """Send every proxy its first configuration. Raises DocumentError if the chain itself does not translate."""
+        snapshots, _ = self._compile(self._registry, self._resources)
+        self._generation = self._send(snapshots)
+
+    async def apply(self, resources: Sequence[Resource], *, dry_run: bool = False) -> Outcome:
+        """Add or replace resources. Raises DocumentError or MeshError, and then nothing has changed."""
+        async with self._changing:
+            changes = tuple(_change(self._resources.get(key(resource)), resource) for resource in resources)
+            wanted = {**self._resources, **{key(resource): resource for resource in resources}}
+            return await self._change_to(wanted, changes, dry_run=dry_run)
+
+    async def delete(self, kind: str, namespace: str, name: str) -> Outcome:
+        """Delete one resource. Raises DocumentError if it is not there or others need it."""
+        async with self._changing:
+            wanted = dict(self._resources)
+            if wanted.pop(f"{kind}/{namespace}/{name}", None) is None:
+                raise DocumentError(self.unknown(kind, namespace, name))
+            change = Change(kind=kind, namespace=namespace, name=name, action="deleted")
+            return await self._change_to(wanted, (change,), dry_run=False)
+
+    def set_ready(self, workload: str, ready: bool) -> None:
+        """Note that a workload takes traffic or not; `follow_readiness` tells the proxies."""
+        workloads = tuple(
+            replace(known, ready=ready) if known.name == workload else known for known in self._registry.workloads
+        )
+        if workloads != self._registry.workloads:
+            self._registry = replace(self._registry, workloads=workloads)
+            self._readiness_changed.set()
+
+    async def follow_readiness(self) -> None:
+        """Send new endpoints whenever workloads come and go; runs until cancelled."""
+        while True:
+            await self._readiness_changed.wait()
+            self._readiness_changed.clear()
+            async with self._changing:
+                snapshots, _ = self._compile(self._registry, self._resources)
+                self._send(snapshots)
+
+    async def acknowledged(self, *, timeout_s: float) -> None:
+        """Wait until every proxy is there and has accepted what it was sent. Raises MeshError if one has not."""
+        result = await self._server.acknowledged(self._generation, timeout_s=timeout_s, nodes=self._snapshots)
+        late = [
+            Problem(
+                code="CLV4405",
+                where=f"sidecar of {node}",
+                what=f"it has not taken its configuration within {timeout_s:.0f} s",
+                hint=f"clover logs {node} --sidecar",
+            )
+            for node in (*result.disconnected, *result.pending)
+        ]
+        if problems := (*result.problems, *late):
+            raise MeshError(*problems)
+
+    async def _change_to(
+        self, wanted: Mapping[str, Resource], changes: tuple[Change, ...], *, dry_run: bool
+    ) -> Outcome:
+        started = time.monotonic()
+        snapshots, warnings = self._compile(self._registry, wanted)
+        if dry_run:
+            return Outcome(changes=changes, warnings=warnings)
+        before = self._snapshots
+        generation = self._send(snapshots)
+        result = await self._server.acknowledged(generation, timeout_s=ACKNOWLEDGE_S)
+        if result.problems:
+            self._send(before)
+            raise MeshError(*result.problems)
+        self._resources = dict(wanted)
+        return Outcome(
+            changes=changes,
+            warnings=(*warnings, *map(_late, result.pending)),
+            acknowledged_ms=(time.monotonic() - started) * 1000,
+            proxies=len(result.accepted),
+        )
+
+    def _compile(
+        self, registry: Registry, resources: Mapping[str, Resource]
+    ) -> tuple[dict[str, Snapshot], tuple[Problem, ...]]:
+        everything = tuple(resources.values())
+        problems = tuple(validate.check(registry, everything))
+        if errors := errors_only(problems):
+            raise DocumentError(*errors)
+        snapshots = {
+            proxy.node: snapshot.snapshot_from(proxy, self._settings)
+            for proxy in translate.proxies_from(registry, everything)
+        }
+        broken = [problem for one in snapshots.values() for problem in snapshot.check(one)]
+        if broken:
+            raise MeshError(*broken)
+        return snapshots, problems
+
+    def _send(self, snapshots: Mapping[str, Snapshot]) -> int:
+        self._snapshots = snapshots
+        return self._server.push(snapshots)
+
+    def unknown(self, kind: str, namespace: str, name: str) -> Problem:
+        """Return the problem of naming a resource that is not there."""
+        wanted = f"{kind}/{namespace}/{name}"
+        near = get_close_matches(wanted, self._resources, n=1)
+        return Problem(
+            code="CLV4404",
+            where=f"{kind} {namespace}/{name}",
+            what="there is no such resource",
+            hint=f"did you mean {near[0]}?" if near else "clover get lists what there is",
+        )
+
+
+def _late(node: str) -> Problem:
+    return Problem(
+        code="CLV4406",
+        where=f"sidecar of {node}",
+        what=f"it has not acknowledged the change within {ACKNOWLEDGE_S:.0f} s",
+        hint="clover status shows when it has",
+        severity="warning",
+    )
+
+
+def _change(old: Resource | None, new: Resource) -> Change:
+    action = "created" if old is None else "unchanged" if old == new else "configured"
+    return Change(kind=new.kind, namespace=new.metadata.namespace, name=new.metadata.name, action=action)

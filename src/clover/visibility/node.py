@@ -1,0 +1,199 @@
+"""The node's answers to the API: status, resources, traces and proxies of the chain that it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clover.errors import DocumentError, MeshError, Problem
+from clover.kit import documents as yaml
+from clover.kit import unix_http
+from clover.kit.documents import Document
+from clover.mesh.controller import Controller, Outcome
+from clover.mesh.istio import parse, render
+from clover.mesh.server import NodeStatus, Server
+from clover.runtime.plan import Plan, WorkloadPlan
+from clover.runtime.status import WorkloadStatus
+from clover.telemetry import query
+from clover.telemetry.store import Store
+
+Json = dict[str, Any]
+
+RATE_WINDOW_S = 10
+"""Rates and percentiles of `clover status` are of this long."""
+
+PROXY_VIEWS = {
+    "config": "/config_dump?include_eds",
+    "clusters": "/clusters?format=json",
+    "listeners": "/config_dump?resource=dynamic_listeners",
+    "routes": "/config_dump?resource=dynamic_route_configs",
+    "stats": "/stats?format=json&usedonly",
+}
+"""What `clover proxy` can show → where Envoy's admin interface has it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class RunningNode:
+    """Answers for one running chain; implements `api.Node`."""
+
+    plan: Plan
+    namespace: str
+    gateway: str
+    pid: int
+    store_path: str
+    statuses: Mapping[str, WorkloadStatus]
+    controller: Controller
+    server: Server
+    store: Store
+    started: float
+    """Unix time."""
+    ready: bool = False
+
+    async def status(self) -> Json:
+        """Return the chain, its workloads with their traffic of the last seconds, and its problems."""
+        rates = {(rate.service, rate.version): rate for rate in await query.rates(self.store, seconds=RATE_WINDOW_S)}
+        sidecars = self.server.status()
+        rows = []
+        for workload in self.plan.workloads:
+            row = self._workload(workload, sidecars)
+            rate = rates.get((workload.function, workload.version))
+            row |= {
+                "rps": rate.rps if rate else 0.0,
+                "errorRate": rate.error_rate if rate else 0.0,
+                "p50Ms": rate.p50_ms if rate else None,
+                "p99Ms": rate.p99_ms if rate else None,
+            }
+            rows.append(row)
+        refused = [problem for sidecar in sidecars.values() for problem in sidecar.problems]
+        problems = [*dict.fromkeys(refused), *self.store.problems()]
+        good = all(row["ready"] for row in rows) and not problems
+        return {
+            "chain": self.plan.chain,
+            "namespace": self.namespace,
+            "gateway": self.gateway,
+            "pid": self.pid,
+            "uptimeS": round(time.time() - self.started, 1),
+            "state": ("ready" if good else "degraded") if self.ready else "starting",
+            "workloads": rows,
+            "problems": [problem.as_json() for problem in problems],
+            "store": {"path": self.store_path, **await self.store.statistics()},
+        }
+
+    async def apply(self, documents: Sequence[tuple[str, str]], *, dry_run: bool) -> Json:
+        """Apply resources, all or none; every document that is wrong is reported."""
+        parsed = parse.parse(_documents(documents), namespace=self.namespace)
+        return _outcome(await self.controller.apply(parsed, dry_run=dry_run))
+
+    def resources(self, kind: str, name: str, namespace: str) -> Json:
+        """Return the resources in force that fit the arguments."""
+        found = [
+            resource
+            for resource in self.controller.resources
+            if kind in ("", resource.kind)
+            and name in ("", resource.metadata.name)
+            and namespace in ("", resource.metadata.namespace)
+        ]
+        if name and not found:
+            raise DocumentError(self.controller.unknown(kind, namespace or self.namespace, name))
+        return {"items": [render.render(resource) for resource in found]}
+
+    async def delete(self, kind: str, name: str, namespace: str) -> Json:
+        """Delete a resource."""
+        outcome = await self.controller.delete(kind, namespace or self.namespace, name)
+        return {**_outcome(outcome)["resources"][0], "acknowledgedMs": outcome.acknowledged_ms}
+
+    async def traces(self, query_parameters: Mapping[str, str], attributes: Sequence[str]) -> list[Json]:
+        """Return summaries of traces, newest first."""
+        wanted = query.filter_from(query_parameters, attributes)
+        return [summary.as_json() for summary in await query.find_traces(self.store, wanted)]
+
+    async def trace(self, key: str, *, wait_s: float) -> Json:
+        """Return one trace with its logs."""
+        return (await query.trace(self.store, key, wait_s=wait_s)).as_json()
+
+    async def proxy(self, workload: str, what: str) -> bytes:
+        """Return what a sidecar's own admin interface says."""
+        plan = next((plan for plan in self.plan.workloads if plan.name == workload), None)
+        if plan is None or what not in PROXY_VIEWS:
+            raise DocumentError(
+                Problem(
+                    code="CLV5404",
+                    where=f"proxy {workload} {what}",
+                    what=f"there is no workload {workload!r}" if plan is None else f"{what!r} is not a view",
+                    hint=f"workloads: {', '.join(known.name for known in self.plan.workloads)}"
+                    if plan is None
+                    else f"views: {', '.join(PROXY_VIEWS)}",
+                )
+            )
+        try:
+            socket = Path(plan.directory, "admin.sock")
+            _, body = await asyncio.to_thread(unix_http.fetch, socket, PROXY_VIEWS[what])
+        except OSError as failure:
+            raise MeshError(
+                Problem(
+                    code="CLV5301",
+                    where=f"sidecar of {workload}",
+                    what=f"its admin interface does not answer: {failure}",
+                    hint=f"clover logs {workload} --sidecar",
+                )
+            ) from failure
+        return body
+
+    def _workload(self, plan: WorkloadPlan, sidecars: Mapping[str, NodeStatus]) -> Json:
+        return workload_row(plan, self.statuses[plan.name], sidecars.get(plan.name))
+
+
+def _documents(texts: Sequence[tuple[str, str]]) -> list[Document]:
+    """Parse every text; the problems of all of them are raised together."""
+    found: list[Document] = []
+    problems: list[Problem] = []
+    for name, text in texts:
+        try:
+            found += yaml.parse(text, name)
+        except DocumentError as failure:
+            problems += failure.problems
+    if problems:
+        raise DocumentError(*problems)
+    return found
+
+
+def workload_row(plan: WorkloadPlan, status: WorkloadStatus, sidecar: NodeStatus | None) -> Json:
+    """Return what `clover status --json` says of one workload, without its traffic."""
+    main = status.engine or status.sidecar
+    acknowledged = bool(sidecar and sidecar.connected and sidecar.acknowledged)
+    return {
+        "function": plan.function,
+        "version": plan.version,
+        "workload": plan.name,
+        "engine": plan.engine,
+        "state": status.state.value,
+        "ready": status.state.value == "ready" and acknowledged,
+        "address": f"{plan.address}:{plan.port}",
+        "restarts": status.restarts,
+        "pid": main.pid,
+        "lastExit": main.last_exit,
+        "sidecar": {
+            "state": status.sidecar.state.value,
+            "restarts": status.sidecar.restarts,
+            "pid": status.sidecar.pid,
+            "lastExit": status.sidecar.last_exit,
+            "configVersion": sidecar.version if sidecar else "",
+            "acknowledged": acknowledged,
+        },
+    }
+
+
+def _outcome(outcome: Outcome) -> Json:
+    return {
+        "resources": [
+            {"kind": change.kind, "name": change.name, "namespace": change.namespace, "action": change.action}
+            for change in outcome.changes
+        ],
+        "warnings": [problem.as_json() for problem in outcome.warnings],
+        "acknowledgedMs": round(outcome.acknowledged_ms, 1),
+        "proxies": outcome.proxies,
+    }
