@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
-from clover.cli import api, kinds, screen
+from clover.cli import api, kinds, output, screen
 from clover.cli.answers import ApplyAnswer
 from clover.errors import CloverError, DocumentError, Problem
 from clover.kit import documents
@@ -30,9 +28,9 @@ def apply(
     texts = read(paths)
     body = {"documents": [{"name": name, "text": text} for name, text in texts], "dryRun": dry_run}
     answer: ApplyAnswer = api.find(chain).post("/v1/resources", body)
-    screen.show(screen.problems(answer["warnings"]), target=Console(stderr=True, highlight=False, soft_wrap=True))
+    output.print_problems(Problem(**warning) for warning in answer["warnings"])
     if as_json:
-        print(json.dumps(answer, indent=2))
+        output.print_json(answer)
     else:
         screen.show(lines(answer, dry_run=dry_run))
 
@@ -83,6 +81,9 @@ def _files(path: Path) -> list[Path]:
 
 def _standard_input() -> str:
     content = sys.stdin.buffer.read(documents.MAX_BYTES + 1)
+    if len(content) > documents.MAX_BYTES:
+        too_much = f"standard input is larger than {documents.MAX_BYTES >> 10} KiB"
+        raise DocumentError(Problem(code="CLV1003", where="stdin", what=too_much))
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as failure:

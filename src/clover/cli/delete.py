@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from clover.cli import api, kinds, screen
+from clover.cli import api, kinds, output, screen
 from clover.cli.answers import DeleteAnswer
 
 
@@ -24,7 +23,7 @@ def delete(
     kind, name = kinds.one_resource_named(resource)
     answer: DeleteAnswer = api.find(chain).delete(f"/v1/resources/{kind}/{name}", {"namespace": namespace})
     if as_json:
-        print(json.dumps(answer, indent=2))
+        output.print_json(answer)
         return
     gone = f"{kinds.label(answer['kind'], answer['name'])} {answer['action']}"
     screen.show([Text(f"{gone}, acknowledged in {screen.duration(answer['acknowledgedMs'])}")])

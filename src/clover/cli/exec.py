@@ -11,6 +11,9 @@ import typer
 from clover.cli import api
 from clover.kit.requirements import SYSTEM_PATH
 
+CONTEXT_SETTINGS = {"ignore_unknown_options": True}
+"""Options that Clover does not know belong to the command, so that a forgotten `--` is forgiven."""
+
 
 def exec(
     function: Annotated[str, typer.Argument(metavar="FUNCTION[@VERSION]", help="Where to run it.")],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
@@ -12,6 +11,7 @@ import yaml
 from rich.text import Text
 
 from clover.cli import api, kinds, screen
+from clover.cli import output as printing
 from clover.cli.answers import ResourcesAnswer
 from clover.cli.screen import Column
 
@@ -48,7 +48,7 @@ def get(
         case Format.YAML:
             print(yaml.safe_dump_all(answer["items"], sort_keys=False, explicit_start=len(answer["items"]) > 1), end="")
         case Format.JSON:
-            print(json.dumps(answer["items"][0] if name and len(answer["items"]) == 1 else answer, indent=2))
+            printing.print_json(answer["items"][0] if name and len(answer["items"]) == 1 else answer)
 
 
 def lines(items: Sequence[Mapping[str, Any]]) -> Iterator[Text]:

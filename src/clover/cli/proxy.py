@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from clover.cli import api, render_proxy, screen
+from clover.cli import output as printing
 
 
 class What(StrEnum):
@@ -39,6 +39,6 @@ def proxy(
     one = api.only(client.instances(), function)
     answer = client.get(f"/v1/proxies/{one.workload}/{what.value}")
     if output is Format.JSON:
-        print(json.dumps(answer, indent=2))
+        printing.print_json(answer)
     else:
         screen.show(render_proxy.lines(what.value, answer))

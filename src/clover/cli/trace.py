@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from clover.cli import api, render_trace, screen
+from clover.cli import api, output, render_trace, screen
 from clover.cli.answers import TraceAnswer
 
 
@@ -23,7 +22,7 @@ def trace(
     """Show one trace: each hop with its time, status and log lines, and whether anything is missing."""
     answer: TraceAnswer = api.find(chain).get(f"/v1/traces/{trace_id(key)}", {"waitS": wait or ""}, wait_s=wait)
     if as_json:
-        print(json.dumps(answer, indent=2))
+        output.print_json(answer)
         return
     target = screen.console()
     screen.show(

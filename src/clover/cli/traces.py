@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Annotated
 
 import typer
 
-from clover.cli import api, render_traces, screen
+from clover.cli import api, output, render_traces, screen
 from clover.cli.answers import TraceSummary
 from clover.errors import DocumentError, Problem
 
@@ -45,7 +44,7 @@ def traces(
     }
     found: list[TraceSummary] = api.find(chain).get("/v1/traces", query)
     if as_json:
-        print(json.dumps(found, indent=2))
+        output.print_json(found)
     else:
         screen.show(render_traces.lines(found, zone=None))
 
