@@ -34,7 +34,7 @@ class LoadBalancer:
         argv = ("haproxy", "-C", settings.directory, "-f", CONFIGURATION)
         return Program(
             files={CONFIGURATION: templates.render("haproxy/load-balancer.cfg.j2", values)},
-            check=(*argv, "-c", "-q"),
+            check=(*argv, "-c"),  # not -q: it also silences what is wrong
             process=Process(argv=(*argv, "-db"), working_directory=settings.directory),
             ready_port=settings.port,
         )

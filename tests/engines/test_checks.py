@@ -1,0 +1,85 @@
+"""The engine's own check: it passes for what drivers render, and says in the engine's words what is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from running_engine import check, free_port, write
+
+from clover.functions import registry
+from clover.functions.driver import Settings, Upstream
+from clover.spec.chain import FunctionType
+
+pytestmark = pytest.mark.engines
+
+DRIVERS = [driver for driver in registry.DRIVERS if driver.engine != "command"]
+FORWARDING = [driver for driver in DRIVERS if driver.type != "server"]
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(
+        workload="w",
+        function="f",
+        version="v1",
+        port=free_port(),
+        upstreams=(Upstream(host="localhost", port=9180),),
+        directory=str(tmp_path),
+    )
+
+
+def label(driver) -> str:
+    return f"{driver.type}-{driver.engine}"
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=label)
+def test_the_check_passes_for_what_the_driver_renders(driver, settings, tmp_path):
+    program = driver.render(settings)
+    write(program, tmp_path)
+
+    result = check(program)
+
+    assert result.returncode == 0
+    assert "[emerg]" not in result.stderr
+    assert "ALERT" not in result.stderr
+    assert "WARNING" not in result.stderr
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=label)
+def test_a_broken_file_fails_the_check_with_its_place(driver, settings, tmp_path):
+    program = driver.render(settings)
+    name = next(iter(program.files))
+    broken = replace(program, files={**program.files, name: program.files[name] + "\nnonsense here;\n"})
+    write(broken, tmp_path)
+
+    result = check(broken)
+
+    line = broken.files[name].count("\n")
+    assert result.returncode != 0
+    assert "nonsense" in result.stderr
+    assert f"{name}:{line}" in result.stderr
+
+
+def test_a_broken_firewall_rule_fails_the_check(settings, tmp_path):
+    driver = registry.driver(FunctionType.FIREWALL, "modsecurity")
+    program = driver.render(settings)
+    rules = program.files["modsecurity.conf"] + 'SecRule NO_SUCH_VARIABLE "x" "id:1,deny"\n'
+    broken = replace(program, files={**program.files, "modsecurity.conf": rules})
+    write(broken, tmp_path)
+
+    result = check(broken)
+
+    assert result.returncode != 0
+    assert "NO_SUCH_VARIABLE" in result.stderr
+
+
+@pytest.mark.parametrize("driver", FORWARDING, ids=label)
+def test_an_upstream_name_that_cannot_be_resolved_fails_the_check_by_name(driver, settings, tmp_path):
+    program = driver.render(replace(settings, upstreams=(Upstream(host="no-such-host.invalid", port=9180),)))
+    write(program, tmp_path)
+
+    result = check(program)
+
+    assert result.returncode != 0
+    assert "no-such-host.invalid" in result.stderr

@@ -1,0 +1,133 @@
+"""Hostile settings: refused before anything is rendered, or accepted by the real parser with nothing injected."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from running_engine import check, environment, write
+
+from clover.errors import FunctionError
+from clover.functions import registry
+from clover.functions.driver import Driver, Program, Settings, Upstream
+from clover.spec.chain import FunctionType
+
+pytestmark = pytest.mark.engines
+
+DRIVERS = [driver for driver in registry.DRIVERS if driver.engine != "command"]
+PLAIN = Settings(
+    workload="plain",
+    function="plain",
+    version="v1",
+    port=9180,
+    upstreams=(Upstream(host="127.0.0.1", port=9181), Upstream(host="localhost", port=9182)),
+    directory="/tmp/plain",
+)
+
+fragments = st.sampled_from(
+    [
+        *('"', "'", "\\", ";", "{", "}", "#", "$", "%", "\n", "\r", "\t", " ", "\x00", "\x7f", "\x85", "\u2028", "é"),
+        *("${host}", "%[src]", "{{ 7*7 }}", "{% raw %}", 'x"; return 200 "pwned', "a\n    server evil 127.0.0.1:1"),
+        *("a;}server{listen 1;}", "a check inter 1", "unix:/run/x.sock", "fd@3", "*:80", "[::1]", "-", ".", "a", "z9"),
+        *("SecRuleEngine Off", "..", "/", "//", "*", "?", "~", "a b", "0", "1e3", "ſ", "Ⅷ", "٣"),
+    ]
+)
+hostile = st.lists(fragments, min_size=1, max_size=4).map("".join) | st.text(max_size=12)
+
+
+def rendered(driver: Driver, given_: Settings) -> Program | None:
+    """Return the program, or None when the settings are refused as they should be."""
+    try:
+        return driver.render(given_)
+    except FunctionError as refused:
+        if {problem.code for problem in refused.problems} != {"CLV3002"}:
+            raise
+        return None
+
+
+def skeleton(program: Program) -> dict[str, list[tuple[int, str]]]:
+    """Return what a name must not change: the words of each line, and everything that separates words."""
+    return {
+        name: [(len(line.split()), re.sub(r"[^{};\"'\\\\$%#]", "", line)) for line in text.splitlines()]
+        for name, text in program.files.items()
+    }
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(field=st.sampled_from(["workload", "function", "version", "host", "user"]), text=hostile)
+@example(field="function", text="a\n")
+@example(field="host", text="1")
+@example(field="version", text="x" * 253)
+def test_a_hostile_name_is_refused_or_stays_one_word(driver, field, text):
+    plain = replace(PLAIN, upstreams=(Upstream(host="web", port=9181),), user="www-data")
+    changed = {"upstreams": (Upstream(host=text, port=9181),)} if field == "host" else {field: text}
+    if field == "user" and not text:
+        return
+
+    program = rendered(driver, replace(plain, **changed))
+
+    if program is not None:
+        assert skeleton(program) == skeleton(driver.render(plain))
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}[A-Za-z0-9]", fullmatch=True))
+@example(name="0")
+@example(name="x" * 253)
+@example(name="server")
+@example(name="default")
+def test_the_engine_accepts_every_name_that_is_not_refused(driver, name):
+    with tempfile.TemporaryDirectory() as folder:
+        program = driver.render(replace(PLAIN, workload=name, function=name, version=name, directory=folder))
+        write(program, Path(folder))
+        result = check(program)
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
+@given(name=hostile)
+@example(name="with space")
+@example(name="Ωmega é")
+@example(name="a=b,c&d+e~f@g(h)<i>|j!`k^")
+@example(name="tr'icky\"")
+@example(name="$host")
+@example(name="x{y}")
+def test_the_engine_accepts_every_folder_that_is_not_refused_and_stays_in_it(driver, name):
+    with tempfile.TemporaryDirectory() as root:
+        folder = Path(f"{root}/{name}")
+        program = rendered(driver, replace(PLAIN, directory=str(folder)))
+        if program is None:
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write(program, folder)
+        result = check(program)
+        assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("driver", [d for d in DRIVERS if d.engine != "haproxy"], ids=lambda d: f"{d.type}-{d.engine}")
+def test_nginx_reads_one_server_one_listener_and_the_upstreams_given(driver, tmp_path):
+    program = driver.render(replace(PLAIN, directory=str(tmp_path)))
+    write(program, tmp_path)
+    dump = subprocess.run(
+        [*(word for word in program.check if word not in ("-t", "-q")), "-T"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+    assert dump.count("# configuration file") == 1
+    assert dump.count("listen ") == 1
+    assert dump.count("    server {") == 1
+    forwards = driver.type is not FunctionType.SERVER
+    assert dump.count("        server 127.0.0.1:9181 ") == forwards
+    assert "/etc/nginx" not in dump
