@@ -1,0 +1,1 @@
+"""Questions to the store, and a trace put together from the answers."""

@@ -1,0 +1,1 @@
+"""The store: its tables, its engine, and the queues before it."""

@@ -1,0 +1,243 @@
+"""A trace put together from its spans and log lines: the tree, where the time went, and whether anything is missing.
+
+How a request looks when every Envoy makes a span for what it receives and one for each attempt to send it on:
+
+    gateway     Server ─ Client ┐ network
+    firewall    sidecar, in     └ Server ─ Client ┐ function
+                sidecar, out                      └ Server ─ Client ┐ network
+    ...                                                             └ ...
+
+So the time that a `Server` span does not pass on is the proxy's; the time that a `Client` span to the function
+(cluster `inbound|…`) does not pass on is the function's; and the time that a `Client` span to a peer (cluster
+`outbound|…`) does not pass on is the network's.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clover.telemetry.records import LogLine, Share, Span, Trace
+
+GATEWAY = "gateway"
+"""The workload whose `Server` span may continue a trace that a client began."""
+NEVER_ARRIVED = frozenset({"UF", "UH", "UO", "NC", "NR", "DF", "DC", "URX", "UMSDR"})
+"""Envoy's response flags that say that the peer need not have seen the request."""
+REASONS = 20
+"""How many of what is missing are named; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    spans: Mapping[str, Span]
+    roots: tuple[str, ...]
+    children: Mapping[str, tuple[str, ...]]
+    order: tuple[str, ...]
+    """Every span once, parents before children."""
+
+
+def assemble(trace_id: str, spans: Iterable[Span], logs: Iterable[LogLine]) -> Trace:
+    """Return the trace; `spans` and `logs` come in any order, and possibly more than once."""
+    tree = _tree(spans)
+    lines = tuple(sorted(dict.fromkeys(map(_hashable, logs)), key=lambda line: line.key))
+    logs = tuple(line.value for line in lines)
+    timed = {span_id: replace(tree.spans[span_id], self_ms=_self_ms(span_id, tree)) for span_id in tree.order}
+    reasons = tuple(_shortened(_missing(tree, logs)))
+    return Trace(
+        trace_id=trace_id,
+        complete=not reasons,
+        incomplete_because=reasons,
+        duration_ms=timed[tree.roots[0]].duration_ms if tree.roots else 0.0,
+        spans=tuple(timed[span_id] for span_id in tree.order),
+        logs=logs,
+        breakdown=tuple(_breakdown(timed, tree)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    key: tuple[int, str, str, str]
+    attributes: tuple[tuple[str, str], ...]
+    value: LogLine
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Line) and (self.key, self.attributes) == (other.key, other.attributes)
+
+
+def _hashable(line: LogLine) -> _Line:
+    """Two exports of the same record are one record."""
+    key = (line.timestamp_unix_nano, line.workload, line.span_id, line.body)
+    return _Line(key, tuple(sorted(line.attributes.items())), line)
+
+
+# ---- the tree
+
+
+def _tree(spans: Iterable[Span]) -> _Tree:
+    by_id: dict[str, Span] = {}
+    for span in spans:
+        known = by_id.get(span.span_id)
+        # A sender that tried twice sent the same span twice.
+        if known is None or span.duration_ms > known.duration_ms:
+            by_id[span.span_id] = span
+    by_start = sorted(by_id.values(), key=lambda span: (span.start_unix_nano, -span.duration_ms, span.span_id))
+    children: dict[str, list[str]] = defaultdict(list)
+    roots: list[str] = []
+    for span in by_start:
+        if span.parent_span_id in by_id:
+            children[span.parent_span_id].append(span.span_id)
+        else:
+            roots.append(span.span_id)
+    roots.sort(key=lambda span_id: bool(by_id[span_id].parent_span_id))  # stable: by start among equals
+    order: list[str] = []
+    seen: set[str] = set()
+
+    def walk(start: str) -> None:
+        stack = [start]
+        while stack:
+            span_id = stack.pop()
+            if span_id not in seen:
+                seen.add(span_id)
+                order.append(span_id)
+                stack.extend(reversed(children[span_id]))
+
+    for root in roots:
+        walk(root)
+    for span in by_start:
+        # Spans that are one another's parents hang from no root; they are shown all the same.
+        if span.span_id not in seen:
+            roots.append(span.span_id)
+            walk(span.span_id)
+    return _Tree(by_id, tuple(roots), {key: tuple(value) for key, value in children.items()}, tuple(order))
+
+
+# ---- time
+
+
+def _self_ms(span_id: str, tree: _Tree) -> float:
+    """Return how long none of the span's children ran."""
+    span = tree.spans[span_id]
+    duration = round(span.duration_ms * 1e6)
+    intervals = sorted(
+        _inside(span.start_unix_nano, duration, tree.spans[child]) for child in tree.children.get(span_id, ())
+    )
+    covered, reached = 0, 0
+    for begin, end in intervals:
+        covered += max(0, end - max(begin, reached))
+        reached = max(reached, end)
+    return (duration - covered) / 1e6
+
+
+def _inside(start: int, duration: int, child: Span) -> tuple[int, int]:
+    """
+    Return when the child ran, in nanoseconds since its parent began, cut to the parent's time.
+
+    Nothing begins before its cause: a child that seems to comes from a machine whose clock is behind, and is taken to
+    lie in the middle of its parent.
+    """
+    begin = child.start_unix_nano - start
+    length = round(child.duration_ms * 1e6)
+    if begin < 0 or begin > duration:
+        begin = max(0, (duration - length) // 2)
+    return min(begin, duration), min(begin + length, duration)
+
+
+def _breakdown(timed: Mapping[str, Span], tree: _Tree) -> Iterator[Share]:
+    """Yield each workload's share; a span's own time is its proxy's, its function's or its network's."""
+    shares: dict[str, list[float]] = {}
+    names: dict[str, tuple[str, str]] = {}
+    for span_id in tree.order:
+        span = timed[span_id]
+        place = span.workload or span.service
+        names.setdefault(place, (span.service, span.version))
+        proxy, function, network = shares.setdefault(place, [0.0, 0.0, 0.0])
+        if not span.proxy or (span.kind == "Client" and not _to_peer(span)):
+            function += span.self_ms
+        elif span.kind == "Client":
+            network += span.self_ms
+        else:
+            proxy += span.self_ms
+        shares[place] = [proxy, function, network]
+    for place, (proxy, function, network) in shares.items():
+        service, version = names[place]
+        yield Share(
+            service=service,
+            version=version,
+            proxy_ms=round(proxy, 6),
+            function_ms=round(function, 6),
+            network_ms=round(network, 6),
+        )
+
+
+def cluster_of(span: Span) -> str:
+    """Return the Envoy cluster that a span was sent to, '' for other spans."""
+    return span.attributes.get("upstream_cluster.name") or span.attributes.get("upstream_cluster", "")
+
+
+def _to_peer(span: Span) -> bool:
+    return not cluster_of(span).startswith("inbound|")
+
+
+# ---- completeness
+
+
+def _missing(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
+    """Yield what must have existed and is not there."""
+    if not tree.spans:
+        yield "no span of this trace is stored"
+    yield from _roots_in_doubt(tree)
+    yield from _children_missing(tree)
+    yield from _records_without(tree, logs)
+
+
+def _roots_in_doubt(tree: _Tree) -> Iterator[str]:
+    """A trace begins once: without a parent, or at the gateway with a parent that the client kept to itself."""
+    origins = [span_id for span_id in tree.roots if not tree.spans[span_id].parent_span_id]
+    if len(origins) > 1:
+        yield f"{len(origins)} spans have no parent, and a trace has one beginning"
+    for span_id in tree.roots:
+        span = tree.spans[span_id]
+        if span.parent_span_id in tree.spans:
+            yield f"span {span_id} of {_place(span)} is its own ancestor"
+        elif span.parent_span_id and not (_enters(span) and not origins):
+            yield f"span {span_id} of {_place(span)} has the parent {span.parent_span_id}, which is missing"
+
+
+def _enters(span: Span) -> bool:
+    return span.kind == "Server" and GATEWAY in (span.workload, span.service)
+
+
+def _children_missing(tree: _Tree) -> Iterator[str]:
+    """What an Envoy sent to a peer's Envoy, the peer received, unless the flags say that it did not get there."""
+    for span_id in tree.order:
+        span = tree.spans[span_id]
+        if not (span.proxy and span.kind == "Client" and cluster_of(span).startswith("outbound|")):
+            continue
+        if any(tree.spans[child].kind == "Server" for child in tree.children.get(span_id, ())):
+            continue
+        flags = set(span.attributes.get("response_flags", "-").split(","))
+        if flags & NEVER_ARRIVED or span.attributes.get("http.status_code", "0") == "0":
+            continue
+        yield f"{_place(span)} sent a request to {cluster_of(span)!r} (span {span_id}), whose span is missing"
+
+
+def _records_without(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
+    """Each Envoy logs every request: a record without its span is a span lost."""
+    for line in logs:
+        if line.attributes.get("log") == "envoy" and line.span_id and line.span_id not in tree.spans:
+            yield f"{_place(line)} logged a request under span {line.span_id}, which is missing"
+
+
+def _place(record: Span | LogLine) -> str:
+    return repr(record.workload or record.service or "an unnamed service")
+
+
+def _shortened(reasons: Iterator[str]) -> Iterator[str]:
+    every = list(dict.fromkeys(reasons))
+    yield from every[:REASONS]
+    if len(every) > REASONS:
+        yield f"and {len(every) - REASONS} more"

@@ -1,0 +1,121 @@
+"""What the store answers with: traces, their spans and log lines, and rates; and how each looks as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """One timed step of a trace."""
+
+    span_id: str
+    parent_span_id: str
+    """'' for a span that nothing caused."""
+    service: str
+    version: str
+    workload: str
+    name: str
+    kind: str
+    """`Server`, `Client`, `Internal`, `Producer`, `Consumer` or `Unspecified`."""
+    start_unix_nano: int
+    duration_ms: float
+    self_ms: float = 0.0
+    """The part of `duration_ms` in which none of its children ran."""
+    status: str = "Unset"
+    """`Unset`, `Ok` or `Error`."""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    proxy: bool = False
+    """A sidecar or the gateway made it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """One log record."""
+
+    timestamp_unix_nano: int
+    service: str
+    version: str
+    workload: str
+    span_id: str
+    """'' when the line says nothing of a span."""
+    body: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Where one workload's part of a trace's time went."""
+
+    service: str
+    version: str
+    proxy_ms: float
+    """Inside its Envoy."""
+    function_ms: float
+    """Inside the function: after its sidecar handed a request over, while no request of its own was under way."""
+    network_ms: float
+    """After its Envoy sent a request to another one, and before that one began, and on the way back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """Everything stored about one trace."""
+
+    trace_id: str
+    complete: bool
+    incomplete_because: tuple[str, ...]
+    """Empty when `complete`; otherwise what is known to be missing."""
+    duration_ms: float
+    """What the caller waited: the duration of the span that began the trace."""
+    spans: tuple[Span, ...]
+    """Parents before children, children by start."""
+    logs: tuple[LogLine, ...]
+    """By time."""
+    breakdown: tuple[Share, ...]
+    """In the order in which the request reached them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TraceSummary:
+    """One line of a list of traces."""
+
+    trace_id: str
+    root: str
+    """Service and name of the span that began it."""
+    duration_ms: float
+    span_count: int
+    error_count: int
+    services: tuple[str, ...]
+    start_unix_nano: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
+    """What one version of a service did in the last seconds."""
+
+    service: str
+    version: str
+    workload: str
+    rps: float
+    error_rate: float
+    """Share of requests answered with a status of 500 and above, or not answered: 0 to 1."""
+    p50_ms: float
+    p99_ms: float
+
+
+def as_json(value: Any) -> Any:
+    """Return the value as the API and `--json` show it: names in camelCase."""
+    if is_dataclass(value):
+        return {_camel(item.name): as_json(getattr(value, item.name)) for item in fields(value)}
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple | list):
+        return [as_json(item) for item in value]
+    return value
+
+
+def _camel(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

@@ -1,0 +1,138 @@
+"""The embedded engine: chDB, which is ClickHouse as a library, behind the little that the store needs of it.
+
+chDB's own connections are used, not `clickhouse-connect`, whose chDB backend was tried: it writes each insert to a
+temporary file first, adds half a second of import and a handshake to every start, and asks for a distribution that
+brings pandas and pyarrow along. A ClickHouse server instead of the library is another `Session`: the statements, the
+formats and the parameters are plain ClickHouse.
+
+One process can have one store open, and one store can be open in one process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+_CLONE_FS = 0x200
+
+CONFIGURATION = """<clickhouse>
+  <max_server_memory_usage>{memory_bytes}</max_server_memory_usage>
+  <mark_cache_size>16777216</mark_cache_size>
+  <primary_index_cache_size>16777216</primary_index_cache_size>
+  <index_mark_cache_size>8388608</index_mark_cache_size>
+  <query_condition_cache_size>4194304</query_condition_cache_size>
+  <compiled_expression_cache_size>8388608</compiled_expression_cache_size>
+  <max_thread_pool_size>64</max_thread_pool_size>
+  <max_thread_pool_free_size>8</max_thread_pool_free_size>
+  <background_pool_size>1</background_pool_size>
+  <background_schedule_pool_size>1</background_schedule_pool_size>
+</clickhouse>
+"""
+"""A guest in somebody's process: small caches, few threads, and a limit on memory."""
+
+
+class EngineError(Exception):
+    """The engine refused a statement; the message is the engine's own, without its stack."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_shortened(message))
+        found = re.search(r"Code: (\d+)", message)
+        self.code = int(found.group(1)) if found else 0
+        self.no_space = self.code == 243 or "No space left" in message or "Disk quota exceeded" in message
+        self.bad_data = self.code in _BAD_DATA
+
+
+_BAD_DATA = frozenset({6, 26, 27, 32, 33, 34, 72, 117, 131, 137, 190, 434, 436, 444, 691})
+"""The engine's codes for input that it cannot read; anything else is not the sender's fault."""
+
+
+def _shortened(message: str) -> str:
+    return re.sub(r"\s+", " ", message.split(" (version ")[0]).strip()[:400]
+
+
+class Session(Protocol):
+    """A conversation with the engine; used by one thread at a time."""
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return the rows of a SELECT; values in it are bound as `{name:Type}`, never written into the text."""
+        ...
+
+    def command(self, sql: str) -> None:
+        """Run a statement that returns nothing."""
+        ...
+
+    def insert(self, sql: str, format_: str, data: Sequence[bytes]) -> None:
+        """Insert `data`, which is in the engine's format `format_`; all of it or nothing."""
+        ...
+
+    def close(self) -> None:
+        """End the conversation."""
+        ...
+
+
+class EmbeddedSession:
+    """A session with the engine inside this process."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return the rows, as JSON has them: 64-bit integers are integers, times are text."""
+        try:
+            answer = self._connection.query(sql, "JSONCompact", params=dict(parameters or {}))
+        except RuntimeError as failure:
+            raise EngineError(str(failure)) from failure
+        # Attribute values are whatever bytes somebody sent.
+        document = json.loads(answer.bytes().decode("utf-8", "replace"))
+        names = [column["name"] for column in document["meta"]]
+        return [dict(zip(names, row, strict=True)) for row in document["data"]]
+
+    def command(self, sql: str) -> None:
+        """Run one statement."""
+        try:
+            self._connection.query(sql, "Null")
+        except RuntimeError as failure:
+            raise EngineError(str(failure)) from failure
+
+    def insert(self, sql: str, format_: str, data: Sequence[bytes]) -> None:
+        """Insert; after an error nothing of it is stored."""
+        try:
+            inserter = self._connection.send_insert(sql, format_)
+            with inserter:
+                inserter.append(b"".join(data))
+                inserter.finish()
+        except RuntimeError as failure:
+            raise EngineError(str(failure)) from failure
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def open_session(directory: Path, *, memory_bytes: int) -> EmbeddedSession:
+    """
+    Open the store below `directory`, which is made when it is missing; takes about half a second the first time.
+
+    Call it in a thread of its own: importing chDB changes the working directory for a moment, which is the whole
+    process's unless the thread is given one of its own first.
+    """
+    ctypes.CDLL(None, use_errno=True).unshare(_CLONE_FS)
+    from chdb.state.sqlitelike import Connection
+
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    configuration = directory / "engine.xml"
+    beside = directory / "engine.xml.new"
+    beside.write_text(CONFIGURATION.format(memory_bytes=memory_bytes), encoding="utf-8")
+    beside.replace(configuration)
+    try:
+        connection = Connection(f"{os.path.realpath(directory / 'data')}?config-file={configuration.absolute()}")
+        session = EmbeddedSession(connection)
+        session.command("SET output_format_json_quote_64bit_integers = 0")
+    except RuntimeError as failure:
+        raise EngineError(str(failure)) from failure
+    return session

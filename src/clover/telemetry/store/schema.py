@@ -1,0 +1,22 @@
+"""The store's tables, as statements for the engine to run when it opens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+
+PROTO = resources.files(__package__) / "otlp.proto"
+"""What the engine's protobuf reader reads; the message names are those of `frames`."""
+
+
+def statements(*, retention_hours: int) -> Iterator[str]:
+    """Yield the statements that make what is missing, in order; running them again changes nothing that is kept."""
+    source = (resources.files(__package__) / "schema.sql.j2").read_text(encoding="utf-8")
+    environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 (it is SQL, and all ours)
+    text = environment.from_string(source).render(retention_hours=retention_hours)
+    without_comments = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    for statement in without_comments.split(";\n"):
+        if statement.strip():
+            yield statement.strip()

@@ -1,0 +1,404 @@
+"""The telemetry store of one chain: what is acknowledged is kept, what does not fit is refused, nothing grows.
+
+One thread writes and one reads, each with its own session, so the event loop never waits for the engine. Senders'
+requests gather in bounded queues and are committed together: a commit costs the engine the same few milliseconds for
+one span as for some thousand.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from clover.errors import HostError, Problem
+from clover.telemetry.store import frames, rejects, schema
+from clover.telemetry.store.engine import EngineError, Session, open_session
+
+T = TypeVar("T")
+
+TRACES, LOGS, LINES = "traces", "logs", "lines"
+_INSERTS = {
+    TRACES: (f"INSERT INTO traces_in SETTINGS format_schema = '{schema.PROTO}:SpanRow'", "Protobuf"),
+    LOGS: (f"INSERT INTO logs_in SETTINGS format_schema = '{schema.PROTO}:LogRow'", "Protobuf"),
+    LINES: ("INSERT INTO lines_in", "RowBinary"),
+}
+
+
+class RefusedError(Exception):
+    """The store has no room now; the sender keeps what it sent, or loses it, and knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much the store takes of a machine."""
+
+    queue_bytes: int = 48 << 20
+    """For each of traces, logs and engine lines: what waits to be committed. More is refused."""
+    commit_bytes: int = 4 << 20
+    """This much is committed at once, without waiting for more."""
+    commit_interval_s: float = 0.3
+    """Between two commits, unless `commit_bytes` wait."""
+    memory_bytes: int = 768 << 20
+    """The engine's own limit, above which it fails a statement; it idles far below."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What the store holds, and what it could not take since it was opened."""
+
+    path: str
+    spans: int
+    logs: int
+    bytes: int
+    """On disk, compressed."""
+    refused: int
+    """Export requests that were not taken; their senders were told."""
+    lost: int
+    """Lines that an engine printed while there was no room; nobody could be told."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Waiting:
+    payload: bytes
+    done: asyncio.Future[None] | None = None
+    """Resolved when the payload is on disk; None for lines, whose writers do not wait."""
+    lines: int = 0
+
+
+@dataclass(slots=True)
+class _Queue:
+    items: deque[_Waiting] = field(default_factory=deque)
+    bytes: int = 0
+
+    def add(self, item: _Waiting) -> None:
+        self.items.append(item)
+        self.bytes += len(item.payload)
+
+    def put_back(self, items: Sequence[_Waiting]) -> None:
+        """Return what was taken to the head of the queue."""
+        self.items.extendleft(reversed(items))
+        self.bytes += sum(len(item.payload) for item in items)
+
+    def take(self, limit: int) -> list[_Waiting]:
+        """Return the oldest items, up to `limit` bytes but at least one."""
+        taken: list[_Waiting] = []
+        room = limit
+        while self.items and (not taken or len(self.items[0].payload) <= room):
+            item = self.items.popleft()
+            room -= len(item.payload)
+            self.bytes -= len(item.payload)
+            taken.append(item)
+        return taken
+
+
+class Store:
+    """An open store; made by `open_store`."""
+
+    def __init__(self, directory: Path, *, retention_hours: int, limits: Limits) -> None:
+        self.directory = directory
+        self._retention_hours = retention_hours
+        self._limits = limits
+        self._queues = {kind: _Queue() for kind in _INSERTS}
+        self._wanted = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._committed = asyncio.Condition()
+        self._commits = 0
+        self._opened = asyncio.Event()
+        self._closing = False
+        self._refused = 0
+        self._lost = 0
+        self._problems: dict[str, Problem] = {}
+        self._writer = ThreadPoolExecutor(1, "clover-store-writer")
+        self._reader = ThreadPoolExecutor(1, "clover-store-reader")
+        self._write_session: Session | None = None
+        self._read_session: Session | None = None
+
+    async def opened(self) -> None:
+        """Return once the engine is ready; inserting does not need to wait for it, asking does it by itself."""
+        await self._opened.wait()
+
+    # ---- writing
+
+    async def insert_traces(self, request: bytes) -> None:
+        """
+        Store an OTLP `ExportTraceServiceRequest`; return once it is on disk.
+
+        Raises `MalformedError` when it is not one, and `RefusedError` when there is no room. Either way none of it is
+        kept.
+        """
+        await self._insert(TRACES, request)
+
+    async def insert_logs(self, request: bytes) -> None:
+        """Store an OTLP `ExportLogsServiceRequest`, as `insert_traces` does."""
+        await self._insert(LOGS, request)
+
+    def insert_lines(self, chunks: Iterable[tuple[Mapping[str, str], bytes]]) -> None:
+        """
+        Store what engines print: whole lines, each chunk with the resource attributes of its workload.
+
+        Returns at once, because an engine must never wait for its log. Lines that do not fit are counted as lost and
+        shown in `problems`.
+        """
+        queue = self._queues[LINES]
+        for resource, text in chunks:
+            row = frames.line_row(received_unix_nano=time.time_ns(), resource=resource, text=text)
+            item = _Waiting(payload=row, lines=text.count(b"\n") + (not text.endswith(b"\n")))
+            if self._closing or queue.bytes + len(row) > self._limits.queue_bytes:
+                self._lose(item.lines)
+            else:
+                self._push(queue, item)
+
+    def _lose(self, lines: int) -> None:
+        self._lost += lines
+        self._problems["CLV6002"] = Problem(
+            code="CLV6002",
+            where=str(self.directory),
+            what=f"{self._lost} lines that engines printed are lost: the store could not take them in time",
+            severity="warning",
+        )
+
+    async def _insert(self, kind: str, request: bytes) -> None:
+        if not request:
+            return
+        queue = self._queues[kind]
+        if self._closing or queue.bytes + len(request) > self._limits.queue_bytes:
+            self._refused += 1
+            raise RefusedError("the store is closing" if self._closing else "the store's queue is full")
+        done = asyncio.get_running_loop().create_future()
+        self._push(queue, _Waiting(payload=request, done=done))
+        await done
+
+    def _push(self, queue: _Queue, item: _Waiting) -> None:
+        queue.add(item)
+        self._wanted.set()
+        if queue.bytes >= self._limits.commit_bytes:
+            self._urgent.set()
+
+    async def _write(self) -> None:
+        """Open the store, then commit what waits, until closing finds nothing left."""
+        try:
+            await self._in_writer(self._open)
+            self._opened.set()
+            while not self._closing or any(queue.items for queue in self._queues.values()):
+                await self._wanted.wait()
+                await self._commit_once()
+        finally:
+            self._closing = True
+            for queue in self._queues.values():
+                for item in queue.take(queue.bytes):
+                    _settle(item, RefusedError("the store is closed"))
+
+    async def _commit_once(self) -> None:
+        self._wanted.clear()
+        self._urgent.clear()
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._limits.commit_interval_s
+        for kind, queue in self._queues.items():
+            if items := queue.take(2 * self._limits.commit_bytes):
+                await self._commit(kind, items)
+        async with self._committed:
+            self._commits += 1
+            self._committed.notify_all()
+        waiting = [queue.bytes for queue in self._queues.values() if queue.items]
+        if waiting:
+            self._wanted.set()
+        if not self._closing and max(waiting, default=0) < self._limits.commit_bytes:
+            # What comes while the last commit is fresh waits for company, unless it is company enough.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._urgent.wait()
+
+    async def _commit(self, kind: str, items: Sequence[_Waiting]) -> None:
+        payloads = [item.payload for item in items]
+        outcomes = await self._in_writer(lambda: self._insert_all(kind, payloads))
+        failures = [outcome for outcome in outcomes if isinstance(outcome, EngineError)]
+        self._remember(failures[0] if failures else None)
+        if kind == LINES and failures and not self._closing:
+            # Nobody can send lines again: they wait for room, as long as their queue has some.
+            self._queues[LINES].put_back(items)
+            return
+        for item, outcome in zip(items, outcomes, strict=True):
+            if outcome is None:
+                _settle(item, None)
+            elif kind == LINES:
+                self._lose(item.lines)
+            elif isinstance(outcome, EngineError):
+                self._refused += 1
+                _settle(item, RefusedError(str(outcome)))
+            else:
+                _settle(item, outcome)
+
+    def _remember(self, failure: EngineError | None) -> None:
+        """Show a commit that failed as a problem, and take it back when a commit succeeds."""
+        if failure is None:
+            self._problems.pop("CLV6001", None)
+        elif failure.no_space:
+            self._problems["CLV6001"] = Problem(
+                code="CLV6001",
+                where=str(self.directory),
+                what="the telemetry store has no space left on its disk: new spans and logs are refused",
+                hint="free some space; the store goes on by itself",
+            )
+        else:
+            self._problems["CLV6001"] = Problem(
+                code="CLV6001",
+                where=str(self.directory),
+                what=f"the telemetry store cannot write: {failure}",
+            )
+
+    # ---- in the writer's thread
+
+    def _open(self) -> None:
+        try:
+            self._write_session = open_session(self.directory, memory_bytes=self._limits.memory_bytes)
+            for statement in schema.statements(retention_hours=self._retention_hours):
+                self._write_session.command(statement)
+            self._read_session = open_session(self.directory, memory_bytes=self._limits.memory_bytes)
+        except (EngineError, OSError) as failure:
+            raise HostError(_unopened(self.directory, failure)) from failure
+
+    def _insert_all(self, kind: str, payloads: Sequence[bytes]) -> list[Exception | None]:
+        """Insert the payloads together; say for each what went wrong, None for nothing."""
+        session = _open(self._write_session)
+        sql, format_ = _INSERTS[kind]
+        if kind == LINES:
+            return rejects.insert_each(list(payloads), lambda some: session.insert(sql, format_, some))
+        outcomes: list[Exception | None] = []
+        rows: list[list[bytes]] = []
+        for payload in payloads:
+            try:
+                rows.append(frames.rows_of(payload))
+                outcomes.append(None)
+            except frames.MalformedError as failure:
+                rows.append([])
+                outcomes.append(failure)
+        sound = [index for index, failure in enumerate(outcomes) if failure is None and rows[index]]
+        results = rejects.insert_each(
+            [b"".join(rows[index]) for index in sound],
+            lambda some: session.insert(sql, format_, some),
+        )
+        for index, result in zip(sound, results, strict=True):
+            outcomes[index] = result
+        return outcomes
+
+    # ---- reading
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Return the rows of a SELECT whose values are bound as `{name:Type}`."""
+        await self._opened.wait()
+        session = _open(self._read_session)
+        return await asyncio.get_running_loop().run_in_executor(self._reader, session.query, sql, parameters)
+
+    async def after_next_commit(self, *, seen: int, timeout_s: float) -> int:
+        """Wait until more than `seen` commits were made, or the time is up; return how many were made."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s), self._committed:
+                await self._committed.wait_for(lambda: self._commits > seen)
+        return self._commits
+
+    @property
+    def commits(self) -> int:
+        """How many commits were made since the store was opened."""
+        return self._commits
+
+    async def size(self) -> Size:
+        """Count what is stored."""
+        rows = await self.query(
+            "SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes FROM system.parts "
+            "WHERE active AND database = currentDatabase() AND table IN ('otel_traces', 'otel_logs') GROUP BY table"
+        )
+        count = {row["table"]: int(row["rows"]) for row in rows}
+        return Size(
+            path=str(self.directory),
+            spans=count.get("otel_traces", 0),
+            logs=count.get("otel_logs", 0),
+            bytes=sum(int(row["bytes"]) for row in rows),
+            refused=self._refused,
+            lost=self._lost,
+        )
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return what is wrong with the store now."""
+        return tuple(self._problems.values())
+
+    async def _in_writer(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._writer, call)
+
+    def _finish(self) -> None:
+        """Take nothing more, and let the writer end once it has committed what waits."""
+        self._closing = True
+        self._wanted.set()
+        self._urgent.set()
+
+    def _close(self) -> None:
+        for session in (self._read_session, self._write_session):
+            if session is not None:
+                session.close()
+
+
+def _open(session: Session | None) -> Session:
+    if session is None:
+        raise RuntimeError("the store is not open")
+    return session
+
+
+def _settle(item: _Waiting, failure: Exception | None) -> None:
+    if item.done is None or item.done.done():
+        return
+    if failure is None:
+        item.done.set_result(None)
+    else:
+        item.done.set_exception(failure)
+
+
+def _unopened(directory: Path, failure: Exception) -> Problem:
+    text = str(failure)
+    if "lock" in text.lower() or "already" in text:
+        return Problem(
+            code="CLV6003",
+            where=str(directory),
+            what=f"the telemetry store is in use by another process: {text}",
+            hint="stop that process, or choose another folder with CLOVER_STATE",
+        )
+    return Problem(
+        code="CLV6004",
+        where=str(directory),
+        what=f"the telemetry store does not open: {text}",
+        hint=f"move it away to start an empty one: mv {directory} {directory}.broken",
+    )
+
+
+@contextlib.asynccontextmanager
+async def open_store(
+    directory: Path,
+    *,
+    retention_hours: int = 24,
+    limits: Limits = Limits(),
+) -> AsyncIterator[Store]:
+    """
+    Open the store below `directory` for as long as the block runs.
+
+    The block is entered at once: the engine opens in a thread meanwhile, which takes about half a second, and what is
+    inserted until then waits in the queues. A store that cannot be opened ends the block with a `HostError`. Leaving
+    the block commits what waits.
+    """
+    store = Store(directory, retention_hours=retention_hours, limits=limits)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            writing = tasks.create_task(store._write(), name="telemetry store")
+            try:
+                yield store
+            finally:
+                store._finish()
+                await asyncio.wait([writing])
+    finally:
+        await store._in_writer(store._close)
+        store._writer.shutdown()
+        store._reader.shutdown()
