@@ -1,0 +1,1 @@
+"""The command line: one module per command, and renderers from values to text. Nothing is decided here."""

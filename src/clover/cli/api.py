@@ -14,7 +14,8 @@ from urllib.parse import quote, urlencode
 
 import typer
 
-from clover.errors import CloverError, DocumentError, FunctionError, HostError, MeshError, Problem
+from clover.cli import output
+from clover.errors import CloverError, DocumentError, MeshError, Problem
 from clover.kit import places
 from clover.runtime.local import ledger
 
@@ -26,10 +27,6 @@ ChainOption = Annotated[
     typer.Option("--chain", envvar="CLOVER_CHAIN", metavar="NAME", help="The chain to ask, when several are up."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the node's answer as JSON.")]
-
-_ERRORS: Mapping[int, type[CloverError]] = {
-    error.exit_code: error for error in (CloverError, DocumentError, HostError, FunctionError, MeshError)
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,8 +179,14 @@ class Client:
         except ValueError:
             raise self._silent(f"it answered {status} with {content[:80]!r}") from None
         if status >= 400:
-            raise error_from(value) or self._silent(f"it answered {status} with {content[:80]!r}")
+            raise self._error(status, value)
         return value
+
+    def _error(self, status: int, value: Any) -> CloverError:
+        try:
+            return output.error_from(value)
+        except (TypeError, KeyError):
+            return self._silent(f"it answered {status} with {json.dumps(value)[:80]}")
 
     def _silent(self, why: object) -> MeshError:
         reason = f"no answer within {TIMEOUT_S:.0f} s" if isinstance(why, TimeoutError) else why
@@ -195,16 +198,6 @@ class Client:
                 hint=f"see {self.chain.directory / 'node.log'}, or start again: clover down {self.chain.name}",
             )
         )
-
-
-def error_from(value: Any) -> CloverError | None:
-    """Return the error that `{"problems": [...], "exitCode": n}` stands for; None if it is something else."""
-    try:
-        problems = [Problem(**problem) for problem in value["problems"]]
-        error = _ERRORS.get(value["exitCode"], CloverError)
-    except (TypeError, KeyError):
-        return None
-    return error(*problems) if problems else None
 
 
 class _UnixConnection(http.client.HTTPConnection):

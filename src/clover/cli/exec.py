@@ -17,7 +17,7 @@ CONTEXT_SETTINGS = {"ignore_unknown_options": True}
 
 def exec(
     function: Annotated[str, typer.Argument(metavar="FUNCTION[@VERSION]", help="Where to run it.")],
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD...", help="The command and its arguments.")],
+    command: Annotated[list[str], typer.Argument(metavar="CMD", help="The command and its arguments.")],
     chain: api.ChainOption = "",
 ) -> None:
     """Run a command in a function's network, e.g. `clover exec http-lb@v1 -- curl -s web-cache:9180`."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, TextIO
 
-from clover.errors import Problem
+from clover.errors import CloverError, DocumentError, FunctionError, HostError, MeshError, Problem
 
 _COLOURS = {"error": "\x1b[1;31m", "warning": "\x1b[1;33m"}
 _PLAIN = "\x1b[0m"
@@ -29,6 +29,16 @@ def print_problems(problems: Iterable[Problem], *, file: TextIO | None = None) -
 def print_json(value: Any) -> None:
     """Print a value for a program, to standard output."""
     print(json.dumps(value, indent=2))
+
+
+def error_from(value: Mapping[str, Any]) -> CloverError:
+    """
+    Return the error that `{"problems": [...], "exitCode": n}` stands for, as a node sends it.
+
+    Raises TypeError or KeyError when it is something else.
+    """
+    kinds = {kind.exit_code: kind for kind in (CloverError, DocumentError, HostError, FunctionError, MeshError)}
+    return kinds.get(value["exitCode"], CloverError)(*(Problem(**problem) for problem in value["problems"]))
 
 
 def counted(number: int, noun: str) -> str:

@@ -103,7 +103,7 @@ def examine(requirements: Iterable[Requirement], *, envoy: Callable[[], Path]) -
 
 
 def kernel(*, rootless: bool) -> Iterator[Check]:
-    """Yield what the kernel allows. Without namespaces the rest cannot be tried, and says so instead of failing, too."""
+    """Yield what the kernel allows. Without namespaces the rest is not tried, and says so."""
     usable = True
     for name, ask in _KERNEL:
         if not usable:
