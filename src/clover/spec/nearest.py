@@ -13,5 +13,5 @@ def did_you_mean(name: str, candidates: Iterable[str], *, otherwise: str = "") -
     """Return the hint that offers the nearest of `candidates`, or `otherwise` when none is near."""
     if len(name) > _LONGEST:
         return otherwise
-    near = get_close_matches(name, [name for name in candidates if len(name) <= _LONGEST], n=1)
+    near = get_close_matches(name, [str(name) for name in candidates if len(name) <= _LONGEST], n=1)
     return f"did you mean {near[0]!r}?" if near else otherwise
