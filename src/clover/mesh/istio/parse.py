@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -14,7 +13,13 @@ from pydantic_core import ErrorDetails
 from clover.errors import DocumentError, Problem
 from clover.kit.documents import Document, kind_of
 from clover.mesh.istio import resources
+from clover.mesh.istio.finding import cut, dotted, nearest
 from clover.mesh.istio.resources import Part, Resource
+
+_KIND_HINTS = {
+    "Service": "the services of a mesh come from its chain; leave this document out",
+    "Chain": "a chain is started with `clover up`; policies are applied to it",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +85,12 @@ def _model(document: Document) -> type[Resource]:
             Problem(code="CLV4101", where=str(document.mark((absent,))), what=what, hint=f"Clover reads {kinds}")
         )
     if kind not in resources.KINDS:
-        near = _nearest(kind, resources.KINDS)
         raise DocumentError(
             Problem(
                 code="CLV4101",
                 where=str(document.mark(("kind",))),
-                what=f"{_subject(document)}: the kind {_cut(kind)!r} is not supported by Clover, which reads {kinds}",
-                hint=near,
+                what=f"{_subject(document)}: the kind {cut(kind)!r} is not supported by Clover, which reads {kinds}",
+                hint=_KIND_HINTS.get(kind) or nearest(kind, resources.KINDS),
             )
         )
     if version not in resources.API_VERSIONS:
@@ -94,7 +98,7 @@ def _model(document: Document) -> type[Resource]:
             Problem(
                 code="CLV4101",
                 where=str(document.mark(("apiVersion",))),
-                what=f"{_subject(document)}: apiVersion is {_cut(version)!r}, expected {resources.API_VERSIONS[0]!r}",
+                what=f"{_subject(document)}: apiVersion is {cut(version)!r}, expected {resources.API_VERSIONS[0]!r}",
                 hint="Kubernetes has a Gateway of its own; Clover reads Istio's" if kind == "Gateway" else "",
             )
         )
@@ -102,14 +106,24 @@ def _model(document: Document) -> type[Resource]:
 
 
 def _problems(error: ValidationError, model: type[Part], document: Document) -> Iterator[Problem]:
-    for detail in error.errors(include_url=False):
-        yield _problem(detail, model, document)
+    """Yield what is wrong, in the order of the lines."""
+    details = error.errors(include_url=False)
+    broken = {detail["loc"][:length] for detail in details for length in range(len(detail["loc"]))}
+    # A list whose items are all broken is called too short as well, which says nothing.
+    told = (detail for detail in details if detail["type"] != "too_short" or detail["loc"] not in broken)
+    found = [(document.mark(_path(detail)), _problem(detail, model, document)) for detail in told]
+    for _, problem in sorted(found, key=lambda pair: (pair[0].line, pair[0].column)):
+        yield problem
+
+
+def _path(detail: ErrorDetails) -> tuple[int | str, ...]:
+    """Return where in the document the value is; pydantic marks a bad key with a step of its own."""
+    return tuple(step for step in detail["loc"] if step != "[key]")
 
 
 def _problem(detail: ErrorDetails, model: type[Part], document: Document) -> Problem:
-    path = tuple(step for step in detail["loc"] if step != "[key]")
-    name = dotted(path)
-    subject = f"{_subject(document)}: field {name!r}"
+    path = _path(detail)
+    subject = f"{_subject(document)}: field {dotted(path)!r}"
     match detail["type"]:
         case "extra_forbidden":
             return _extra(path, subject, model, document)
@@ -126,7 +140,7 @@ def _extra(path: tuple[int | str, ...], subject: str, model: type[Part], documen
     if owner and path[-1] in owner.unsupported:
         return Problem(code="CLV4103", where=where, what=f"{subject} is not supported by Clover")
     known = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
-    return Problem(code="CLV4102", where=where, what=f"{subject} is unknown", hint=_nearest(str(path[-1]), known))
+    return Problem(code="CLV4102", where=where, what=f"{subject} is unknown", hint=nearest(str(path[-1]), known))
 
 
 def _wrong(kind: str, detail: ErrorDetails) -> str:
@@ -135,8 +149,7 @@ def _wrong(kind: str, detail: ErrorDetails) -> str:
     shown = repr(value) if isinstance(value, str | int | float) else kind_of(value)
     match kind:
         case "literal_error":
-            near = _nearest(str(value), [text.strip("'") for text in _expected(context)])
-            return f"{_cut(shown)} is not one of {context['expected']}" + (f"; {near}" if near else "")
+            return f"{cut(shown)} is not one of {context['expected']}"
         case "string_type":
             return (
                 f"{shown} is {kind_of(value)}, expected text"
@@ -144,27 +157,23 @@ def _wrong(kind: str, detail: ErrorDetails) -> str:
                 else "there is nothing, expected text"
             )
         case "int_type" | "float_type" | "int_from_float":
-            return f"{_cut(shown)} is {kind_of(value)}, expected a {'whole ' if kind != 'float_type' else ''}number"
+            return f"{cut(shown)} is {kind_of(value)}, expected a {'whole ' if kind != 'float_type' else ''}number"
         case "bool_type":
-            return f"{_cut(shown)} is not true or false"
+            return f"{cut(shown)} is not true or false"
         case "tuple_type":
             return f"there is {kind_of(value)}, expected a list"
         case "dict_type" | "model_type" | "model_attributes_type":
             return f"there is {kind_of(value)}, expected a mapping"
         case "greater_than_equal":
-            return f"{_cut(shown)} is less than {context['ge']}"
+            return f"{cut(shown)} is less than {context['ge']}"
         case "less_than_equal":
-            return f"{_cut(shown)} is more than {context['le']}"
+            return f"{cut(shown)} is more than {context['le']}"
         case "string_too_short" | "too_short":
             return "it is empty"
         case "string_pattern_mismatch":
-            return f"{_cut(shown)} is not a valid name"
+            return f"{cut(shown)} is not a valid name"
         case _:
             return detail["msg"]
-
-
-def _expected(context: Mapping[str, Any]) -> list[str]:
-    return str(context["expected"]).replace(" or ", ", ").split(", ")
 
 
 def _part_at(model: Any, path: tuple[int | str, ...]) -> type[Part] | None:
@@ -193,20 +202,7 @@ def _subject(document: Document) -> str:
     kind, metadata = document.data.get("kind"), document.data.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
     name, namespace = metadata.get("name", "?"), metadata.get("namespace", "default")
-    return f"{_cut(str(kind))} {_cut(str(namespace))}/{_cut(str(name))}"
-
-
-def dotted(path: tuple[int | str, ...]) -> str:
-    """Return `spec.http[0].match` for a path."""
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{_cut(step)}"
-    return text.removeprefix(".")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = get_close_matches(name[:100], list(known), n=1)
-    return f"did you mean {near[0]!r}?" if near else ""
+    return f"{cut(str(kind))} {cut(str(namespace))}/{cut(str(name))}"
 
 
 def _twice(name: str, first: Document, second: Document) -> Problem:
@@ -215,7 +211,3 @@ def _twice(name: str, first: Document, second: Document) -> Problem:
         where=str(second.mark(("metadata", "name"))),
         what=f"{name!r} is written twice; it is first written at {first.mark(('metadata', 'name'))}",
     )
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -66,8 +66,8 @@ def _one_of(part: Part, *names: str, least: int) -> None:
     if least <= len(present) <= 1:
         return
     choices = ", ".join(repr(alias) for alias in aliases)
-    found = " and ".join(repr(alias) for alias in present) or "none"
-    raise PydanticCustomError("one_of", "{found} of {choices} set, expected one", {"found": found, "choices": choices})
+    found = f"{' and '.join(repr(alias) for alias in present)} are set" if present else "nothing is set"
+    raise PydanticCustomError("one_of", "{found}, expected one of {choices}", {"found": found, "choices": choices})
 
 
 class Metadata(Part):

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from clover.mesh import ir
 from clover.mesh.istio import hosts, resources
+from clover.mesh.istio.policies import LOOPBACK, Policies, bound_to, served_domains
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.resources import Gateway, Server, VirtualService
-from clover.mesh.translate.policies import Policies, bound_to
 from clover.mesh.translate.routes import Place, routes_from
-
-LOOPBACK = "127.0.0.1"
-"""Where a gateway listens unless its author says otherwise."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,19 +41,6 @@ def gateway_ports(
             ir.RouteTable(name=name, virtual_hosts=virtual_hosts, sources=tuple(dict.fromkeys((*sources, *behind))))
         )
     return tuple(ports), tuple(tables)
-
-
-def served_domains(service: VirtualService, gateway: Gateway, server: Server) -> Iterator[tuple[str, str]]:
-    """Yield each host of a VirtualService that a server serves, and the Host values for which it does."""
-    for written in service.spec.hosts:
-        host = hosts.full_host(written, service.metadata.namespace)
-        for pattern in server.hosts:
-            namespace, _, domain = pattern.rpartition("/")
-            wanted = {"": "*", ".": gateway.metadata.namespace}.get(namespace, namespace)
-            if wanted not in ("*", service.metadata.namespace):
-                continue
-            if (domains := hosts.common(domain.lower(), host)) is not None:
-                yield host, domains
 
 
 def _listeners(workload: Workload, policies: Policies) -> tuple[_Listener, ...]:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from clover.mesh import ir
+from clover.mesh.istio.policies import Policies, policies_from
 from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import Resource
 from clover.mesh.translate.clusters import cluster_name, clusters_from
 from clover.mesh.translate.gateways import gateway_ports
-from clover.mesh.translate.policies import Policies, policies_from
 from clover.mesh.translate.protocols import protocol_of
 from clover.mesh.translate.routes import Place, default_route, routes_from
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from clover.mesh import ir
 from clover.mesh.istio import resources
+from clover.mesh.istio.policies import MESH, Policies, gateway_names, labels_of, policy_for
 from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import (
     GRPC_STATUSES,
@@ -24,7 +25,6 @@ from clover.mesh.istio.resources import (
     VirtualService,
 )
 from clover.mesh.translate.clusters import cluster_name
-from clover.mesh.translate.policies import MESH, Policies, gateway_names, labels_of, policy_for
 
 DEFAULT_RETRIES = ir.Retries(
     attempts=2,

@@ -1,4 +1,4 @@
-"""Which policy applies where: Istio's rules of precedence, and nothing about what a policy says."""
+"""Which resource applies where: Istio's rules of precedence, and nothing about what a policy does."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.registry import Registry, Service, Workload
-from clover.mesh.istio.resources import DestinationRule, Gateway, PolicyParts, Resource, Subset, VirtualService
+from clover.mesh.istio.resources import DestinationRule, Gateway, PolicyParts, Resource, Server, Subset, VirtualService
 
 MESH = "mesh"
 """The gateway name that stands for every sidecar."""
 GATEWAY_LABEL = ("istio", "ingressgateway")
+LOOPBACK = "127.0.0.1"
+"""Where a gateway listens unless its author says otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +28,9 @@ class Policies:
         """Return the VirtualService that sidecars in the namespace `seen_from` obey for a service."""
         chosen: tuple[tuple[bool, int], VirtualService] | None = None
         for candidate in self.virtual_services:
-            if MESH not in bound_to(candidate) or not _visible(candidate, seen_from):
+            if MESH not in bound_to(candidate) or not visible(candidate, seen_from):
                 continue
-            host = hosts.best(_hosts(candidate), service.host)
+            host = hosts.best(hosts_of(candidate), service.host)
             if host and (chosen is None or hosts.specificity(host) > chosen[0]):
                 chosen = hosts.specificity(host), candidate
         return chosen[1] if chosen else None
@@ -39,7 +41,7 @@ class Policies:
             rules = {
                 hosts.full_host(rule.spec.host, namespace): rule
                 for rule in self.destination_rules
-                if rule.metadata.namespace == namespace and _visible(rule, seen_from)
+                if rule.metadata.namespace == namespace and visible(rule, seen_from)
             }
             if host := hosts.best(rules, service.host):
                 return rules[host]
@@ -113,6 +115,19 @@ def policy_for(rule: DestinationRule | None, port: int, subset: Subset | None = 
     return merged
 
 
+def served_domains(service: VirtualService, gateway: Gateway, server: Server) -> Iterator[tuple[str, str]]:
+    """Yield each host of a VirtualService that a server serves, and the Host values for which it does."""
+    for written in service.spec.hosts:
+        host = hosts.full_host(written, service.metadata.namespace)
+        for pattern in server.hosts:
+            namespace, _, domain = pattern.rpartition("/")
+            wanted = {"": "*", ".": gateway.metadata.namespace}.get(namespace, namespace)
+            if wanted not in ("*", service.metadata.namespace):
+                continue
+            if (domains := hosts.common(domain.lower(), host)) is not None:
+                yield host, domains
+
+
 def _parts(policy: PolicyParts) -> PolicyParts:
     return PolicyParts(
         load_balancer=policy.load_balancer,
@@ -121,11 +136,13 @@ def _parts(policy: PolicyParts) -> PolicyParts:
     )
 
 
-def _visible(resource: VirtualService | DestinationRule, seen_from: str) -> bool:
+def visible(resource: VirtualService | DestinationRule, seen_from: str) -> bool:
+    """Tell whether proxies in the namespace `seen_from` obey a resource."""
     export_to = resource.spec.export_to
     return not export_to or "*" in export_to or resource.metadata.namespace == seen_from
 
 
-def _hosts(resource: VirtualService) -> Iterator[str]:
+def hosts_of(resource: VirtualService) -> Iterator[str]:
+    """Yield the full names of the hosts that a VirtualService speaks of."""
     for host in resource.spec.hosts:
         yield hosts.full_host(host, resource.metadata.namespace)

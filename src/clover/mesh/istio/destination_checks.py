@@ -1,0 +1,69 @@
+"""Does a destination exist: the service, its port, and the subset of its workloads?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from clover.mesh.istio.finding import Finding, Path, nearest
+from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.registry import Service
+from clover.mesh.istio.resources import Destination, DestinationRule, VirtualService
+
+
+def destination_findings(
+    destination: Destination, path: Path, *, resource: VirtualService, ports: Iterable[int], mesh: Mesh
+) -> Iterator[Finding]:
+    """Yield what does not exist of a destination; `ports` are those of the listeners that send to it."""
+    service = mesh.registry.service(destination.host.lower(), resource.metadata.namespace)
+    if service is None:
+        yield unknown_host(destination.host, (*path, "host"), mesh)
+        return
+    yield from _port(destination, path, service, ports)
+    if destination.subset:
+        yield from _subset(destination, path, service, resource, mesh)
+
+
+def unknown_host(host: str, path: Path, mesh: Mesh) -> Finding:
+    """Return that no service has the name."""
+    known = tuple(mesh.known_hosts())
+    services = ", ".join(repr(service.name) for service in mesh.registry.services[:12])
+    return Finding(
+        code="CLV4201",
+        path=path,
+        what=f"there is no service {host!r} in the mesh",
+        hint=nearest(host, known) or (f"there are {services}" if services else ""),
+    )
+
+
+def _port(destination: Destination, path: Path, service: Service, listening: Iterable[int]) -> Iterator[Finding]:
+    numbers = [port.number for port in service.ports]
+    shown = ", ".join(map(str, numbers)) or "none"
+    if destination.port:
+        if destination.port.number not in numbers:
+            what = f"{service.name!r} has no port {destination.port.number}; it has {shown}"
+            yield Finding(code="CLV4202", path=(*path, "port", "number"), what=what)
+    elif len(numbers) != 1 and not set(listening) <= set(numbers):
+        what = f"{service.name!r} has several ports, and the port that was called is none of them"
+        yield Finding(code="CLV4202", path=path, what=what, hint=f"say 'port: {{number: ...}}', one of {shown}")
+
+
+def _subset(
+    destination: Destination, path: Path, service: Service, resource: VirtualService, mesh: Mesh
+) -> Iterator[Finding]:
+    for rule in mesh.rules_for(service, resource):
+        names = _subsets(rule)
+        if destination.subset not in names:
+            if rule is None:
+                hint = f"write a DestinationRule for {service.name!r} that defines it"
+            else:
+                hint = nearest(destination.subset, names) or (
+                    f"DestinationRule {rule.metadata.namespace}/{rule.metadata.name} defines "
+                    + (", ".join(map(repr, names)) or "none")
+                )
+            what = f"there is no subset {destination.subset!r} of {service.name!r}"
+            yield Finding(code="CLV4203", path=(*path, "subset"), what=what, hint=hint)
+            return
+
+
+def _subsets(rule: DestinationRule | None) -> tuple[str, ...]:
+    return tuple(subset.name for subset in rule.spec.subsets) if rule else ()

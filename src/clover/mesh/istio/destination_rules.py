@@ -1,0 +1,147 @@
+"""What a DestinationRule must satisfy: each rule here is a question, its docstring the answer that is wanted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from clover.mesh.istio import hosts, resources
+from clover.mesh.istio.destination_checks import unknown_host
+from clover.mesh.istio.finding import Finding, Path
+from clover.mesh.istio.headers import is_header_name
+from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.policies import members
+from clover.mesh.istio.resources import ConsistentHashLB, DestinationRule, PolicyParts, TrafficPolicy
+from clover.mesh.istio.routing_rules import HOST
+
+
+def host_exists(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """A DestinationRule is for a service of the mesh."""
+    host = resource.spec.host
+    path: Path = ("spec", "host")
+    if not HOST.fullmatch(host):
+        yield Finding(code="CLV4201", path=path, what=f"{host[:80]!r} is not a host name")
+    elif not mesh.covered(hosts.full_host(host, resource.metadata.namespace)):
+        yield unknown_host(host, path, mesh)
+
+
+def host_has_one_rule(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """Two DestinationRules for one host would leave it open which one decides."""
+    for claim in mesh.claims(resource):
+        owner = mesh.owners.get(claim, "")
+        if owner not in ("", resources.key(resource)):
+            name = owner.partition("/")[2]
+            yield Finding(
+                code="CLV4207",
+                path=("spec", "host"),
+                what=f"the host {claim.host!r} already has a DestinationRule: {name!r}",
+                hint=f"put the settings into {name!r}, or delete it first",
+            )
+
+
+def subsets_choose_workloads(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """Every subset has a name of its own, and labels that some workload has."""
+    services = mesh.covered(hosts.full_host(resource.spec.host, resource.metadata.namespace))
+    seen: set[str] = set()
+    for index, subset in enumerate(resource.spec.subsets):
+        path: Path = ("spec", "subsets", index)
+        if subset.name in seen:
+            what = f"the subset {subset.name!r} is defined twice"
+            yield Finding(code="CLV4210", path=(*path, "name"), what=what)
+        seen.add(subset.name)
+        if services and not any(True for service in services for _ in members(mesh.registry, service, subset)):
+            labels = ", ".join(f"{name}={value}" for name, value in subset.labels.items())
+            yield Finding(
+                code="CLV4204",
+                path=(*path, "labels"),
+                what=f"no workload of {resource.spec.host!r} has the labels {labels!r}",
+                hint="requests to this subset are answered 503",
+                severity="warning",
+            )
+
+
+def ports_exist(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """Settings for a port are for one that the service has, and are written once."""
+    services = mesh.covered(hosts.full_host(resource.spec.host, resource.metadata.namespace))
+    known = {port.number for service in services for port in service.ports}
+    for policy, path in _policies(resource):
+        counts = Counter(setting.port.number for setting in policy.port_level_settings)
+        for index, setting in enumerate(policy.port_level_settings):
+            number, here = setting.port.number, (*path, "portLevelSettings", index, "port", "number")
+            if counts[number] > 1:
+                what = f"the settings of port {number} are written {counts[number]} times"
+                yield Finding(code="CLV4207", path=here, what=what)
+            if services and number not in known:
+                shown = ", ".join(map(str, sorted(known)))
+                what = f"{resource.spec.host!r} has no port {number}; it has {shown}"
+                yield Finding(code="CLV4202", path=here, what=what)
+
+
+def balancers_work_here(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """A balancer picks among the workloads, by something that requests have."""
+    for part, path in _parts(resource):
+        balancer = part.load_balancer
+        if balancer and balancer.simple == "PASSTHROUGH":
+            yield Finding(
+                code="CLV4103",
+                path=(*path, "loadBalancer", "simple"),
+                what="'PASSTHROUGH' is not supported by Clover",
+                hint="the address of a service is known to proxies only; let one pick a workload",
+            )
+        if balancer and balancer.consistent_hash:
+            yield from _hash(balancer.consistent_hash, (*path, "loadBalancer", "consistentHash"))
+
+
+def _hash(choice: ConsistentHashLB, path: Path) -> Iterator[Finding]:
+    if choice.http_header_name and not is_header_name(choice.http_header_name):
+        what = f"{choice.http_header_name[:80]!r} is not a header name"
+        yield Finding(code="CLV4212", path=(*path, "httpHeaderName"), what=what)
+    if choice.http_cookie and not is_header_name(choice.http_cookie.name):
+        what = f"{choice.http_cookie.name[:80]!r} is not the name of a cookie"
+        yield Finding(code="CLV4212", path=(*path, "httpCookie", "name"), what=what)
+    size = choice.maglev.table_size if choice.maglev else 0
+    if size and not _is_prime(size):
+        what = f"the table size {size} is not a prime number"
+        yield Finding(code="CLV4219", path=(*path, "maglev", "tableSize"), what=what)
+
+
+def ejections_happen(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """Failures of this side are counted only where they are told from those of the other."""
+    for part, path in _parts(resource):
+        wanted = part.outlier_detection
+        if wanted and wanted.consecutive_local_origin_failures and not wanted.split_external_local_origin_errors:
+            yield Finding(
+                code="CLV4220",
+                path=(*path, "outlierDetection", "consecutiveLocalOriginFailures"),
+                what="it is not counted without 'splitExternalLocalOriginErrors: true'",
+                severity="warning",
+            )
+
+
+def _policies(resource: DestinationRule) -> Iterator[tuple[TrafficPolicy, Path]]:
+    if resource.spec.traffic_policy:
+        yield resource.spec.traffic_policy, ("spec", "trafficPolicy")
+    for index, subset in enumerate(resource.spec.subsets):
+        if subset.traffic_policy:
+            yield subset.traffic_policy, ("spec", "subsets", index, "trafficPolicy")
+
+
+def _parts(resource: DestinationRule) -> Iterator[tuple[PolicyParts, Path]]:
+    for policy, path in _policies(resource):
+        yield policy, path
+        for index, setting in enumerate(policy.port_level_settings):
+            yield setting, (*path, "portLevelSettings", index)
+
+
+def _is_prime(number: int) -> bool:
+    return number >= 2 and all(number % divisor for divisor in range(2, int(number**0.5) + 1))
+
+
+RULES = (
+    host_exists,
+    host_has_one_rule,
+    subsets_choose_workloads,
+    ports_exist,
+    balancers_work_here,
+    ejections_happen,
+)

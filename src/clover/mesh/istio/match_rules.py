@@ -1,0 +1,174 @@
+"""What a match of a VirtualService's rule must satisfy, and which rules can never be reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clover.mesh.istio.expressions import regex_problem
+from clover.mesh.istio.finding import Finding, Path, nearest
+from clover.mesh.istio.headers import MATCHABLE_PSEUDO_HEADERS, is_header_name
+from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.policies import MESH, bound_to, gateway_names, labels_of
+from clover.mesh.istio.resources import HTTPMatchRequest, HTTPRoute, OptionalMatch, StringMatch, VirtualService
+
+_OWN_FIELDS = frozenset({"uri", "scheme", "method", "authority"})
+_MAX_PARAMETER_BYTES = 1024
+
+
+def matches_make_sense(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
+    """A match tests what requests have, with expressions that Envoy takes."""
+    for index, rule in enumerate(resource.spec.http):
+        for number, match in enumerate(rule.match):
+            path: Path = ("spec", "http", index, "match", number)
+            yield from _tests(match, path)
+            yield from _source(match, path, resource, mesh)
+            if not match.model_fields_set - {"name"}:
+                yield Finding(
+                    code="CLV4214",
+                    path=path,
+                    what="the match has no condition and takes every request",
+                    hint="leave 'match' out when that is meant",
+                    severity="warning",
+                )
+
+
+def rules_are_reached(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
+    """A rule behind one that takes all of its requests never sees one."""
+    earlier: list[tuple[int, HTTPMatchRequest]] = []
+    for index, rule in enumerate(resource.spec.http):
+        shadows = [_shadow(match, earlier) for match in rule.match or (HTTPMatchRequest(),)]
+        if all(shadow is not None for shadow in shadows):
+            by = ", ".join(dict.fromkeys(_named(resource.spec.http, shadow or 0) for shadow in shadows))
+            yield Finding(
+                code="CLV4214",
+                path=("spec", "http", index),
+                what=f"the rule is never reached: {by} before it takes every request that it matches",
+                hint="rules are tried in the order written; put the narrower one first",
+                severity="warning",
+            )
+        earlier += [(index, match) for match in rule.match or (HTTPMatchRequest(),)]
+
+
+def _tests(match: HTTPMatchRequest, path: Path) -> Iterator[Finding]:
+    if match.uri:
+        yield from _expression(match.uri, (*path, "uri"))
+    for name, test in (("scheme", match.scheme), ("method", match.method), ("authority", match.authority)):
+        if test:
+            yield from _expression(test, (*path, name), presence=True)
+    for field, tests in (("headers", match.headers), ("withoutHeaders", match.without_headers)):
+        for name, header in tests.items():
+            yield from _header(name, (*path, field, name))
+            yield from _expression(header, (*path, field, name), presence=True)
+    for name, parameter in match.query_params.items():
+        here = (*path, "queryParams", name)
+        if not 0 < len(name.encode("utf-8", "replace")) <= _MAX_PARAMETER_BYTES:
+            what = f"the parameter's name is empty or longer than {_MAX_PARAMETER_BYTES} bytes"
+            yield Finding(code="CLV4212", path=here, what=what)
+        yield from _expression(parameter, here, presence=True)
+
+
+def _header(name: str, path: Path) -> Iterator[Finding]:
+    if name.startswith("@request.auth."):
+        yield Finding(code="CLV4103", path=path, what="matching on claims of a token is not supported by Clover")
+    elif not is_header_name(name) and name not in MATCHABLE_PSEUDO_HEADERS:
+        yield Finding(code="CLV4212", path=path, what=f"{name[:80]!r} is not a header name")
+    elif name in _OWN_FIELDS:
+        yield Finding(
+            code="CLV4220",
+            path=path,
+            what=f"{name!r} is matched as a header, which requests do not have",
+            hint=f"use the field {name!r} of the match itself",
+            severity="warning",
+        )
+
+
+def _expression(test: OptionalMatch, path: Path, *, presence: bool = False) -> Iterator[Finding]:
+    """An expression is RE2; `*` alone, which is none, asks Istio whether a header is there at all."""
+    if test.regex is None or (presence and test.regex == "*"):
+        return
+    if problem := regex_problem(test.regex):
+        yield Finding(code="CLV4211", path=(*path, "regex"), what=problem)
+
+
+def _source(match: HTTPMatchRequest, path: Path, resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
+    bound = bound_to(resource)
+    for index, name in enumerate(gateway_names(match.gateways, resource.metadata.namespace)):
+        if name not in bound:
+            what = f"the VirtualService is not bound to {match.gateways[index]!r}"
+            hint = nearest(name, bound) or "name it in 'spec.gateways' too"
+            yield Finding(code="CLV4208", path=(*path, "gateways", index), what=what, hint=hint)
+    ports = mesh.listener_ports(resource)
+    if match.port is not None and match.port not in ports:
+        what = f"nothing that the VirtualService is bound to takes traffic on port {match.port}"
+        yield _without_effect((*path, "port"), what)
+    if match.source_labels and not match.gateways:
+        yield from _source_labels(match, path, mesh, in_mesh=MESH in bound)
+    if match.source_namespace and not match.gateways and match.source_namespace not in mesh.namespaces():
+        what = f"there is no workload in the namespace {match.source_namespace!r}"
+        yield _without_effect((*path, "sourceNamespace"), what)
+
+
+def _source_labels(match: HTTPMatchRequest, path: Path, mesh: Mesh, *, in_mesh: bool) -> Iterator[Finding]:
+    for workload in mesh.registry.workloads:
+        if workload.gateway != in_mesh and match.source_labels.items() <= labels_of(workload).items():
+            return
+    yield _without_effect((*path, "sourceLabels"), "no workload has these labels")
+
+
+def _without_effect(path: Path, what: str) -> Finding:
+    return Finding(code="CLV4214", path=path, what=f"{what}; the match never holds", severity="warning")
+
+
+def _shadow(match: HTTPMatchRequest, earlier: list[tuple[int, HTTPMatchRequest]]) -> int | None:
+    """Return the rule before that takes everything that `match` takes."""
+    return next((index for index, other in earlier if _takes_all_of(other, match)), None)
+
+
+def _takes_all_of(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
+    """Tell whether `wide` surely takes every request of `narrow`: it asks for nothing that `narrow` does not."""
+    if wide.gateways and set(wide.gateways) != set(narrow.gateways):
+        return False
+    same = all(
+        not wanted or wanted == given
+        for wanted, given in (
+            (wide.scheme, narrow.scheme),
+            (wide.method, narrow.method),
+            (wide.authority, narrow.authority),
+            (wide.port, narrow.port),
+            (wide.source_namespace, narrow.source_namespace),
+        )
+    )
+    parts = (
+        (wide.headers, narrow.headers),
+        (wide.without_headers, narrow.without_headers),
+        (wide.query_params, narrow.query_params),
+        (wide.source_labels, narrow.source_labels),
+    )
+    return same and all(_within(wanted, given) for wanted, given in parts) and _path_within(wide, narrow)
+
+
+def _within(
+    wanted: dict[str, OptionalMatch] | dict[str, str], given: dict[str, OptionalMatch] | dict[str, str]
+) -> bool:
+    return all(name in given and given[name] == value for name, value in wanted.items())
+
+
+def _path_within(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
+    if wide.uri is None or wide.uri.prefix == "/" or wide.uri.regex in (".*", "/.*"):
+        return True
+    if narrow.uri is None or (narrow.ignore_uri_case and not wide.ignore_uri_case):
+        return False
+    if wide.ignore_uri_case != narrow.ignore_uri_case:
+        return False
+    start = _literal(narrow.uri)
+    if wide.uri.prefix is not None and start is not None:
+        return start.startswith(wide.uri.prefix)
+    return wide.uri == narrow.uri
+
+
+def _literal(test: StringMatch) -> str | None:
+    return test.exact if test.exact is not None else test.prefix
+
+
+def _named(rules: tuple[HTTPRoute, ...], index: int) -> str:
+    return repr(rules[index].name) if rules[index].name else f"rule {index}"
