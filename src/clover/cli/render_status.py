@@ -54,7 +54,7 @@ def _row(workload: WorkloadAnswer) -> list[Text | str]:
         workload["function"],
         workload["version"] or screen.NONE,
         workload["engine"],
-        _state(workload["state"], note=_sidecar_note(workload)),
+        _workload_state(workload),
         Text("yes", style="green") if workload["ready"] else Text("no", style="bold red"),
         Text(str(workload["restarts"]), style="yellow" if workload["restarts"] else ""),
         f"{rate:.1f}" if traffic else screen.NONE,
@@ -65,17 +65,17 @@ def _row(workload: WorkloadAnswer) -> list[Text | str]:
     ]
 
 
-def _state(state: str, *, note: str = "") -> Text:
-    return Text(f"{state} ({note})" if note else state, style=_STATE_STYLES.get(state, ""))
-
-
-def _sidecar_note(workload: WorkloadAnswer) -> str:
+def _workload_state(workload: WorkloadAnswer) -> Text:
     sidecar = workload.get("sidecar")
-    if not sidecar:
-        return ""
-    if sidecar["state"] != "ready":
-        return f"sidecar {sidecar['state']}"
-    return "" if sidecar["acknowledged"] else "sidecar behind"
+    if sidecar and sidecar["state"] != "ready":
+        return _state(sidecar["state"], about="sidecar ")
+    if sidecar and not sidecar["acknowledged"] and workload["state"] == "ready":
+        return Text("ready (sidecar behind)", style=_STATE_STYLES["starting"])
+    return _state(workload["state"])
+
+
+def _state(state: str, *, about: str = "") -> Text:
+    return Text(f"{about}{state}", style=_STATE_STYLES.get(state, ""))
 
 
 def _store(store: StoreAnswer) -> Text:

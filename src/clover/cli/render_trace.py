@@ -51,32 +51,24 @@ def lines(
 
 def _heading(trace: TraceAnswer, visits: Sequence[Hop], *, marks: Marks, zone: tzinfo | None) -> Iterator[Text]:
     if visits:
-        entry = visits[0].entry
-        request = _request(entry)
+        request, host = _request(visits[0].entry)
         status = visits[0].status
-        host = (
-            hops.attribute(entry, "http.host", "server.address")
-            or urlsplit(hops.attribute(entry, "http.url", "url.full")).netloc.rpartition("@")[2]
-        )
         yield Text.assemble(
             (screen.printable(request), "bold"),
             "  ",
             (status or "no answer", screen.status_style(status) or "bold red"),
             f"  {screen.duration(trace['durationMs'])}",
-            f"  {host}" if host else "",
+            f"  {screen.printable(host)}" if host else "",
         )
-    about = [f"trace {trace['traceId']}"]
+    about = f"trace {trace['traceId']}"
     if trace["spans"]:
         start = min(span["startUnixNano"] for span in trace["spans"])
         moment = datetime.fromtimestamp(start // 1_000_000_000, tz=UTC).astimezone(zone)
-        about.append(f"{moment:%Y-%m-%d %H:%M:%S}.{start // 1_000_000 % 1000:03d}")
-    about += [screen.count(len(visits), "hop"), screen.count(len(trace["spans"]), "span")]
-    text = Text(", ".join(about) + ", ")
-    if trace["complete"]:
-        text.append(f"{marks.good} complete", style="green")
-    else:
-        text.append(f"{marks.bad} incomplete", style="bold yellow")
-    yield text
+        about += f"  {moment:%Y-%m-%d %H:%M:%S}.{start // 1_000_000 % 1000:03d}"
+    yield Text(about)
+    verdict = (f"{marks.good} complete", "green") if trace["complete"] else (f"{marks.bad} incomplete", "bold yellow")
+    counts = f"  {screen.count(len(visits), 'hop')}, {screen.count(len(trace['spans']), 'span')}"
+    yield Text.assemble(verdict, counts)
     if not trace["complete"]:
         for reason in trace["incompleteBecause"]:
             yield Text(f"  {screen.printable(reason)}", style="yellow")
@@ -225,13 +217,17 @@ def _branch(hop: Hop, marks: Marks) -> str:
     return " " * (len(marks.branch) * (hop.depth - 1)) + marks.branch if hop.depth else ""
 
 
-def _request(span: SpanAnswer) -> str:
+def _request(span: SpanAnswer) -> tuple[str, str]:
+    """Return what was asked, and of which host ('' if the span does not say)."""
     method = hops.attribute(span, "http.method", "http.request.method")
-    url = hops.attribute(span, "http.url", "url.full")
-    if not method:
-        return span["name"]
-    parts = urlsplit(url) if url else None
-    path = (
-        (parts.path or "/") + (f"?{parts.query}" if parts.query else "") if parts else hops.attribute(span, "url.path")
-    )
-    return f"{method} {screen.cut(path, 100)}"
+    path = hops.attribute(span, "url.path")
+    host = hops.attribute(span, "http.host", "server.address")
+    try:
+        url = urlsplit(hops.attribute(span, "http.url", "url.full"))
+    except ValueError:
+        # A client may send anything as its Host.
+        return f"{method} {span['name']}".strip(), host
+    if url.path or url.netloc:
+        path = url.path + (f"?{url.query}" if url.query else "")
+        host = host or url.netloc.rpartition("@")[2]
+    return (f"{method} {screen.cut(path or '/', 100)}" if method else span["name"]), host

@@ -9,7 +9,8 @@ TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 def span(
-    name: str,
+    span_id: str,
+    /,
     *,
     parent: str = "",
     at: str,
@@ -24,7 +25,7 @@ def span(
     """Return one span; `at` is `service`, or `service version` for a workload with siblings; times are in ms."""
     service, _, version = at.partition(" ")
     return {
-        "spanId": name,
+        "spanId": span_id,
         "parentSpanId": parent,
         "service": service,
         "version": version or ("" if service == "gateway" else "v1"),
@@ -186,7 +187,11 @@ def broken() -> dict[str, Any]:
         *visit("a", parent="g2", at="access-control", begin=0.3, end=2.7, code="503"),
         *onward("a", at="access-control", begin=0.8, end=2.2, code="503"),
     ]
-    spans[-1]["attributes"] |= {"response_flags": "UF", "upstream_cluster": "outbound|9180|v2|http-lb.default.svc.cluster.local"}
+    cluster = "outbound|9180|v2|http-lb.default.svc.cluster.local"
+    spans[-1]["attributes"] |= {
+        "response_flags": "UF",
+        "upstream_cluster": cluster,
+    }
     spans[-1]["status"] = "Error"
     return trace(
         spans,

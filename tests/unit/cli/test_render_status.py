@@ -1,0 +1,70 @@
+from clover.cli import render_status
+
+
+def workload(function, version="v1", **more):
+    return {
+        "function": function,
+        "version": version,
+        "workload": function,
+        "engine": "nginx",
+        "state": "ready",
+        "ready": True,
+        "address": "10.244.0.3:9180",
+        "restarts": 0,
+        "pid": 7,
+        "sidecar": {"state": "ready", "restarts": 0, "pid": 8, "configVersion": "3", "acknowledged": True},
+        "rps": 0.0,
+        "errorRate": 0.0,
+        "p50Ms": None,
+        "p99Ms": None,
+        "lastExit": "",
+        **more,
+    }
+
+
+def status(*workloads, **more):
+    return {
+        "chain": "sdc",
+        "namespace": "default",
+        "gateway": "http://127.0.0.1:8080",
+        "pid": 6,
+        "uptimeS": 192.4,
+        "state": "ready",
+        "workloads": list(workloads),
+        "problems": [],
+        **more,
+    }
+
+
+def text(answer):
+    return "".join(f"{line.plain}\n" for line in render_status.lines(answer))
+
+
+def test_a_chain_in_trouble_is_shown_as_its_golden(golden):
+    sidecar = {"state": "restarting", "restarts": 2, "pid": 0, "configVersion": "3", "acknowledged": False}
+    answer = status(
+        workload("gateway", "", engine="envoy", rps=120.44,
+                 errorRate=0.025, p50Ms=3.2, p99Ms=18.0, address="127.0.0.1:8080"),
+        workload("access-control", engine="modsecurity", rps=120.4, p50Ms=2.1, p99Ms=9.75),
+        workload("http-lb", "v1", engine="haproxy", state="restarting", ready=False, restarts=2, sidecar=sidecar,
+                 lastExit="sidecar: signal 9"),
+        workload("http-lb", "v2"),
+        state="degraded",
+        store={"path": "/s", "spans": 12345, "logs": 1, "refused": 0, "lost": 7, "bytes": 4_100_000},
+        problems=[{"code": "CLV5101", "where": "http-lb-v1", "what": "the sidecar died", "hint": "",
+                   "severity": "warning"}],
+    )  # fmt: skip
+
+    golden("cli/status.txt", text(answer))
+
+
+def test_a_workload_without_traffic_has_no_rates():
+    row = text(status(workload("web"))).splitlines()[3]
+
+    assert row.split() == ["web", "v1", "nginx", "ready", "yes", "0", "-", "-", "-", "-", "10.244.0.3:9180"]
+
+
+def test_a_sidecar_that_has_not_taken_the_newest_configuration_is_told():
+    behind = {"state": "ready", "restarts": 0, "pid": 8, "configVersion": "3", "acknowledged": False}
+
+    assert "ready (sidecar behind)" in text(status(workload("web", sidecar=behind)))

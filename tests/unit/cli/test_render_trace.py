@@ -1,0 +1,92 @@
+from datetime import UTC
+
+import pytest
+import trace_answers as answers
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from clover.cli import render_trace, screen
+
+
+def text(trace, *, width=100, **options):
+    return "".join(f"{line.plain}\n" for line in render_trace.lines(trace, width=width, zone=UTC, **options))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("case", ["through_v1", "blocked", "broken"])
+def test_a_trace_is_drawn_as_its_golden_shows(golden, case, width):
+    golden(f"cli/trace-{case.replace('_', '-')}-{width}.txt", text(getattr(answers, case)(), width=width))
+
+
+def test_every_span_and_log_line_is_there_in_full(golden):
+    golden("cli/trace-full.txt", text(answers.through_v1(), full=True))
+
+
+def test_no_line_of_the_drawing_is_wider_than_asked():
+    drawn = text(answers.through_v1(), width=80).split("LOG LINES")[0]
+
+    assert max(map(cell_len, drawn.splitlines())) <= 80
+
+
+def test_a_request_that_the_firewall_blocked_says_so_below_the_firewall_with_the_rules():
+    lines = text(answers.blocked()).splitlines()
+    (at,) = [number for number, line in enumerate(lines) if "└ access-control" in line]
+
+    assert (
+        "✗ blocked by the firewall's rules: Inbound Anomaly Score Exceeded (Total Score: 5) [949110]" in lines[at + 1]
+    )
+    assert "SQL Injection Attack Detected via libinjection [942100]" in lines[at + 2]
+
+
+def test_an_incomplete_trace_says_what_is_missing():
+    drawn = text(answers.broken())
+
+    assert "✗ incomplete" in drawn
+    assert "http-lb-v2: its sidecar's access log names this trace" in drawn
+
+
+def test_a_call_that_failed_names_its_cluster_and_its_flags():
+    assert "✗ call to outbound|9180|v2|http-lb.default.svc.cluster.local failed: 503 UF" in text(answers.broken())
+
+
+def test_a_terminal_without_unicode_gets_the_same_drawing_in_plain_signs():
+    drawn = text(answers.through_v1(), marks=screen.ASCII)
+
+    assert drawn.isascii()
+    assert "` access-control" in drawn
+
+
+def test_a_trace_without_spans_is_no_accident():
+    empty = answers.trace(
+        [], [answers.log("web", "hello", ms=1)], complete=False, incompleteBecause=["no span arrived"]
+    )
+
+    assert text(empty).splitlines() == [
+        f"trace {answers.TRACE_ID}",
+        "✗ incomplete  0 hops, 0 spans",
+        "  no span arrived",
+        "",
+        "LOG LINES",
+        "  +0.00 ms  web v1  hello",
+    ]
+
+
+def test_a_users_own_span_stands_below_its_hop():
+    trace = answers.through_v1()
+    trace["spans"].append(
+        answers.span("u1", parent="s2", at="clover-server2", kind="Internal", begin=3.6, end=4.4, own=0.8,
+                     proxy=False, name="SELECT shoes")
+    )  # fmt: skip
+
+    assert "internal SELECT shoes  0.80 ms" in text(trace)
+
+
+@given(st.text(), st.text())
+def test_hostile_names_and_lines_never_reach_the_terminal_raw(name, body):
+    trace = answers.trace(
+        [answers.span("s1", at="web", begin=0, end=1, own=1, name=name, http__method="GET", http__url=name)],
+        [answers.log("web", body, ms=0)],
+    )
+
+    assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in text(trace).replace("\n", ""))
