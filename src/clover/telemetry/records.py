@@ -76,6 +76,10 @@ class Trace:
     breakdown: tuple[Share, ...]
     """In the order in which the request reached them."""
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the trace as the API and `--json` show it."""
+        return _members(self)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TraceSummary:
@@ -89,6 +93,10 @@ class TraceSummary:
     error_count: int
     services: tuple[str, ...]
     start_unix_nano: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the line as the API and `--json` show it."""
+        return _members(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,14 +113,18 @@ class Rate:
     p99_ms: float
 
 
-def as_json(value: Any) -> Any:
-    """Return the value as the API and `--json` show it: names in camelCase."""
+def _members(record: Any) -> dict[str, Any]:
+    """Return the fields of a record, with names in camelCase."""
+    return {_camel(item.name): _json(getattr(record, item.name)) for item in fields(record)}
+
+
+def _json(value: Any) -> Any:
     if is_dataclass(value):
-        return {_camel(item.name): as_json(getattr(value, item.name)) for item in fields(value)}
+        return _members(value)
     if isinstance(value, Mapping):
         return dict(value)
-    if isinstance(value, tuple | list):
-        return [as_json(item) for item in value]
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
     return value
 
 

@@ -14,6 +14,7 @@ So the time that a `Server` span does not pass on is the proxy's; the time that 
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ GATEWAY = "gateway"
 """The workload whose `Server` span may continue a trace that a client began."""
 NEVER_ARRIVED = frozenset({"UF", "UH", "UO", "NC", "NR", "DF", "DC", "URX", "UMSDR"})
 """Envoy's response flags that say that the peer need not have seen the request."""
+_ADDRESS = re.compile(r":[1-9][0-9]*\b")
+"""An engine that asked nobody logs '', '-', '-:-' or '-:0'."""
 REASONS = 20
 """How many of what is missing are named; the rest is counted."""
 
@@ -226,10 +229,25 @@ def _children_missing(tree: _Tree) -> Iterator[str]:
 
 
 def _records_without(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
-    """Each Envoy logs every request: a record without its span is a span lost."""
-    for line in logs:
-        if line.attributes.get("log") == "envoy" and line.span_id and line.span_id not in tree.spans:
+    """
+    Each Envoy makes a span and an access log record of every request, so one without the other tells of a loss.
+
+    And a function that logged that it asked a next hop has a sidecar that saw it do so.
+    """
+    records = [line for line in logs if line.attributes.get("log") == "envoy"]
+    for line in records:
+        if line.span_id and line.span_id not in tree.spans:
             yield f"{_place(line)} logged a request under span {line.span_id}, which is missing"
+    logged = {line.span_id for line in records}
+    servers = [span for span in tree.spans.values() if span.proxy and span.kind == "Server"]
+    for span in servers:
+        if span.span_id not in logged:
+            yield f"{_place(span)} has span {span.span_id}, whose access log record is missing"
+    sending = {span.workload for span in servers if cluster_of(span).startswith("outbound|")}
+    for line in logs:
+        asked = line.attributes.get("upstream", "")
+        if line.attributes.get("log") == "access" and _ADDRESS.search(asked) and line.workload not in sending:
+            yield f"{_place(line)} logged that it asked {asked}, and no span of its sidecar tells of that"
 
 
 def _place(record: Span | LogLine) -> str:

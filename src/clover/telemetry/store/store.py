@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,21 +47,6 @@ class Limits:
     """Between two commits, unless `commit_bytes` wait."""
     memory_bytes: int = 768 << 20
     """The engine's own limit, above which it fails a statement; it idles far below."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """What the store holds, and what it could not take since it was opened."""
-
-    path: str
-    spans: int
-    logs: int
-    bytes: int
-    """On disk, compressed."""
-    refused: int
-    """Export requests that were not taken; their senders were told."""
-    lost: int
-    """Lines that an engine printed while there was no room; nobody could be told."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -139,21 +124,22 @@ class Store:
         """Store an OTLP `ExportLogsServiceRequest`, as `insert_traces` does."""
         await self._insert(LOGS, request)
 
-    def insert_lines(self, chunks: Iterable[tuple[Mapping[str, str], bytes]]) -> None:
+    def insert_lines(self, resource: Mapping[str, str], lines: bytes) -> None:
         """
-        Store what engines print: whole lines, each chunk with the resource attributes of its workload.
+        Store what a workload's engine printed: whole lines, and the workload's resource attributes.
 
         Returns at once, because an engine must never wait for its log. Lines that do not fit are counted as lost and
         shown in `problems`.
         """
+        if not lines:
+            return
         queue = self._queues[LINES]
-        for resource, text in chunks:
-            row = frames.line_row(received_unix_nano=time.time_ns(), resource=resource, text=text)
-            item = _Waiting(payload=row, lines=text.count(b"\n") + (not text.endswith(b"\n")))
-            if self._closing or queue.bytes + len(row) > self._limits.queue_bytes:
-                self._lose(item.lines)
-            else:
-                self._push(queue, item)
+        row = frames.line_row(received_unix_nano=time.time_ns(), resource=resource, text=lines)
+        item = _Waiting(payload=row, lines=lines.count(b"\n") + (not lines.endswith(b"\n")))
+        if self._closing or queue.bytes + len(row) > self._limits.queue_bytes:
+            self._lose(item.lines)
+        else:
+            self._push(queue, item)
 
     def _lose(self, lines: int) -> None:
         self._lost += lines
@@ -308,21 +294,25 @@ class Store:
         """How many commits were made since the store was opened."""
         return self._commits
 
-    async def size(self) -> Size:
-        """Count what is stored."""
+    async def statistics(self) -> dict[str, int]:
+        """
+        Return what is stored, and what could not be since the store was opened.
+
+        `spans`, `logs`, and their `bytes` on disk; `refused` export requests, whose senders were told; and `lost`
+        lines of engines, of which nobody could be told.
+        """
         rows = await self.query(
             "SELECT table, sum(rows) AS rows, sum(bytes_on_disk) AS bytes FROM system.parts "
             "WHERE active AND database = currentDatabase() AND table IN ('otel_traces', 'otel_logs') GROUP BY table"
         )
         count = {row["table"]: int(row["rows"]) for row in rows}
-        return Size(
-            path=str(self.directory),
-            spans=count.get("otel_traces", 0),
-            logs=count.get("otel_logs", 0),
-            bytes=sum(int(row["bytes"]) for row in rows),
-            refused=self._refused,
-            lost=self._lost,
-        )
+        return {
+            "spans": count.get("otel_traces", 0),
+            "logs": count.get("otel_logs", 0),
+            "bytes": sum(int(row["bytes"]) for row in rows),
+            "refused": self._refused,
+            "lost": self._lost,
+        }
 
     def problems(self) -> tuple[Problem, ...]:
         """Return what is wrong with the store now."""
