@@ -243,7 +243,7 @@ def targets_form_no_cycle(chain: Chain) -> Iterator[Problem]:
 
 def every_function_is_reachable(chain: Chain, *, unreadable: frozenset[str] = frozenset()) -> Iterator[Problem]:
     """A function that no request can reach is a mistake, though a harmless one."""
-    if unreadable or next(targets_exist(chain), None):
+    if unreadable or tuple(targets_exist(chain)):
         return  # what is wrong may well be what should lead there
     reached = {chain.gateway.to}
     waiting = [chain.gateway.to]

@@ -1,0 +1,142 @@
+"""The one place that turns failures into text and exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import ModuleType
+from typing import Annotated
+
+import pytest
+import typer
+
+from clover.cli import main as command_line
+from clover.cli import output
+from clover.cli.main import main
+from clover.errors import DocumentError, FunctionError, HostError, MeshError, Problem
+
+PROBLEM = Problem(code="CLV9001", where="here", what="'a' is wrong", hint="mend it")
+OTHER = Problem(code="CLV9002", where="there", what="'b' is wrong")
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return `failing(failure)`: from then on `clover status` fails with it."""
+
+    def install(failure: BaseException) -> None:
+        module = ModuleType("clover.cli.status")
+
+        def status(as_json: Annotated[bool, typer.Option("--json")] = False) -> None:
+            raise failure
+
+        module.status = status
+        monkeypatch.setitem(sys.modules, "clover.cli.status", module)
+
+    return install
+
+
+@pytest.mark.parametrize(("kind", "code"), [(DocumentError, 2), (HostError, 3), (FunctionError, 4), (MeshError, 5)])
+def test_each_kind_of_error_has_its_exit_code(capsys, failing, kind, code):
+    failing(kind(PROBLEM))
+
+    assert main(["status"]) == code
+    assert capsys.readouterr() == ("", f"{PROBLEM}\n")
+
+
+def test_errors_are_found_however_deep_task_groups_have_wrapped_them(capsys, failing):
+    failing(ExceptionGroup("outer", [ExceptionGroup("inner", [MeshError(PROBLEM)]), FunctionError(OTHER, PROBLEM)]))
+
+    assert main(["status"]) == MeshError.exit_code
+    assert capsys.readouterr().err == f"{PROBLEM}\n{OTHER}\n"
+
+
+def test_a_command_that_was_asked_for_json_fails_in_json_on_standard_output(capsys, failing):
+    failing(HostError(PROBLEM))
+
+    assert main(["status", "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"problems": [PROBLEM.as_json()], "exitCode": 3}
+    assert err == ""
+
+
+def test_an_option_of_the_command_that_exec_runs_is_not_ours(capsys):
+    command_line._report(HostError(PROBLEM), ["exec", "web", "--", "tool", "--json"])
+
+    assert capsys.readouterr() == ("", f"{PROBLEM}\n")
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), BaseExceptionGroup("both", [KeyboardInterrupt()])])
+def test_an_interruption_is_not_a_failure(capsys, failing, failure):
+    failing(failure)
+
+    assert main(["status"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_anything_else_is_a_bug_and_says_what_to_attach(capsys, failing):
+    failing(ZeroDivisionError("oops"))
+
+    assert main(["status"]) == 1
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: oops" in err
+    assert "This is a bug in Clover" in err
+    assert "arguments: ['status']" in err
+
+
+def test_a_bug_beside_a_problem_hides_neither(capsys, failing):
+    failing(BaseExceptionGroup("both", [HostError(PROBLEM), ZeroDivisionError("oops")]))
+
+    assert main(["status"]) == HostError.exit_code
+    err = capsys.readouterr().err
+    assert "ZeroDivisionError: oops" in err
+    assert str(PROBLEM) in err
+
+
+def test_a_misspelt_command_is_a_usage_error_with_the_nearest_name(capsys):
+    assert main(["chekc"]) == 2
+
+    assert "Did you mean 'check'" in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+
+    assert capsys.readouterr().out.startswith("clover 0.")
+
+
+def test_help_lists_every_command_that_is_not_internal(capsys):
+    assert main(["--help"]) == 0
+
+    listed = capsys.readouterr().out
+    for entry in command_line.COMMANDS:
+        assert (f"  {entry.name} " in listed) != entry.hidden
+
+
+@pytest.mark.parametrize("entry", command_line.COMMANDS, ids=lambda entry: entry.name)
+def test_every_command_explains_itself(capsys, entry):
+    assert main([entry.name, "--help"]) == 0
+
+    assert capsys.readouterr().out.startswith(f"Usage: clover {entry.name} ")
+
+
+def test_help_and_check_load_nothing_that_they_do_not_need():
+    """Start-up is felt at each command; grpc, rich, chdb and the like cost more than the work."""
+    heavy = ["grpc", "rich", "jinja2", "starlette", "uvicorn", "pyroute2", "chdb", "google.protobuf"]
+    script = f"import sys; from clover.cli.main import main; main(sys.argv[1:]); print({heavy} & sys.modules.keys())"
+    script = script.replace(f"{heavy}", f"set({heavy})")
+
+    for arguments in (["--help"], ["check", "nowhere"]):
+        done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
+
+        assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_colour_is_for_terminals_alone(capsys, monkeypatch):
+    output.print_problems([PROBLEM])
+    assert "\x1b" not in capsys.readouterr().err
+
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    output.print_problems([PROBLEM])
+    assert capsys.readouterr().err == "here: \x1b[1;31merror\x1b[0m: 'a' is wrong [CLV9001]\n    hint: mend it\n"
