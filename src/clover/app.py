@@ -163,7 +163,7 @@ async def _run(
             result = _up_result(plan, book, statuses, timeline)
             files.write(settings.directory / "up.json", json.dumps(result))
             report({"event": "ready", "chain": result})
-            # From here on a stop is orderly: the blocks are left from the inside out, functions before what serves them.
+            # From here on a stop is orderly: the blocks are left from the inside out.
             giving_up.cancel()
             await stop.wait()
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from clover.errors import DocumentError, MeshError, Problem, errors_only
+from clover.kit.documents import Document
 from clover.mesh import snapshot, translate
 from clover.mesh.istio import validate
+from clover.mesh.istio.parse import Parsed
 from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Resource, key
 from clover.mesh.server import Server
@@ -71,15 +73,15 @@ class Controller:
 
     async def start(self) -> None:
         """Send every proxy its first configuration. Raises DocumentError if the chain itself does not translate."""
-        snapshots, _ = self._compile(self._registry, self._resources)
+        snapshots, _ = self._compile(self._registry, self._resources, {})
         self._generation = self._send(snapshots)
 
-    async def apply(self, resources: Sequence[Resource], *, dry_run: bool = False) -> Outcome:
+    async def apply(self, parsed: Parsed, *, dry_run: bool = False) -> Outcome:
         """Add or replace resources. Raises DocumentError or MeshError, and then nothing has changed."""
         async with self._changing:
-            changes = tuple(_change(self._resources.get(key(resource)), resource) for resource in resources)
-            wanted = {**self._resources, **{key(resource): resource for resource in resources}}
-            return await self._change_to(wanted, changes, dry_run=dry_run)
+            changes = tuple(_change(self._resources.get(key(resource)), resource) for resource in parsed.resources)
+            wanted = {**self._resources, **{key(resource): resource for resource in parsed.resources}}
+            return await self._change_to(wanted, changes, origins=parsed.origins, dry_run=dry_run)
 
     async def delete(self, kind: str, namespace: str, name: str) -> Outcome:
         """Delete one resource. Raises DocumentError if it is not there or others need it."""
@@ -88,7 +90,7 @@ class Controller:
             if wanted.pop(f"{kind}/{namespace}/{name}", None) is None:
                 raise DocumentError(self.unknown(kind, namespace, name))
             change = Change(kind=kind, namespace=namespace, name=name, action="deleted")
-            return await self._change_to(wanted, (change,), dry_run=False)
+            return await self._change_to(wanted, (change,), origins={}, dry_run=False)
 
     def set_ready(self, workload: str, ready: bool) -> None:
         """Note that a workload takes traffic or not; `follow_readiness` tells the proxies."""
@@ -105,7 +107,7 @@ class Controller:
             await self._readiness_changed.wait()
             self._readiness_changed.clear()
             async with self._changing:
-                snapshots, _ = self._compile(self._registry, self._resources)
+                snapshots, _ = self._compile(self._registry, self._resources, {})
                 self._send(snapshots)
 
     async def acknowledged(self, *, timeout_s: float) -> None:
@@ -124,10 +126,15 @@ class Controller:
             raise MeshError(*problems)
 
     async def _change_to(
-        self, wanted: Mapping[str, Resource], changes: tuple[Change, ...], *, dry_run: bool
+        self,
+        wanted: Mapping[str, Resource],
+        changes: tuple[Change, ...],
+        *,
+        origins: Mapping[str, Document],
+        dry_run: bool,
     ) -> Outcome:
         started = time.monotonic()
-        snapshots, warnings = self._compile(self._registry, wanted)
+        snapshots, warnings = self._compile(self._registry, wanted, origins)
         if dry_run:
             return Outcome(changes=changes, warnings=warnings)
         before = self._snapshots
@@ -145,10 +152,10 @@ class Controller:
         )
 
     def _compile(
-        self, registry: Registry, resources: Mapping[str, Resource]
+        self, registry: Registry, resources: Mapping[str, Resource], origins: Mapping[str, Document]
     ) -> tuple[dict[str, Snapshot], tuple[Problem, ...]]:
         everything = tuple(resources.values())
-        problems = tuple(validate.check(registry, everything))
+        problems = tuple(validate.check(registry, everything, origins=origins))
         if errors := errors_only(problems):
             raise DocumentError(*errors)
         snapshots = {

@@ -102,7 +102,7 @@ def application(node: Node) -> Starlette:
             Route("/v1/traces/{key}", trace),
             Route("/v1/proxies/{workload}/{what}", proxy),
         ],
-        exception_handlers={CloverError: _refused},
+        exception_handlers={CloverError: _refused, Exception: _broken},
     )
 
 
@@ -122,8 +122,8 @@ async def serving_api(path: Path, node: Node, *, tasks: asyncio.TaskGroup) -> As
     old = os.umask(0o177)
     serving = tasks.create_task(server.serve(), name="api")
     try:
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.005)
+        while not server.started and not serving.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)  # uvicorn has no event for it
         path.chmod(0o600)  # noqa: ASYNC240 - one system call; uvicorn opens the socket to everybody
     finally:
         os.umask(old)
@@ -149,6 +149,17 @@ def _refused(_: Request, failure: Exception) -> Response:
         {"problems": [problem.as_json() for problem in failure.problems], "exitCode": failure.exit_code},
         status_code=404 if missing else 422,
     )
+
+
+def _broken(request: Request, failure: Exception) -> Response:
+    # Starlette raises it again after this answer, and so it gets into the node's log with its traceback.
+    problem = Problem(
+        code="CLV5002",
+        where=f"{request.method} {request.url.path}",
+        what=f"the node failed to answer: {type(failure).__name__}: {str(failure)[:500]}",
+        hint="this is a bug in Clover; the traceback is in node.log of the chain's run folder",
+    )
+    return JSONResponse({"problems": [problem.as_json()], "exitCode": 1}, status_code=500)
 
 
 async def _bounded(request: Request) -> bytes:

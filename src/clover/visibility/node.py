@@ -19,7 +19,7 @@ from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
 from clover.runtime.status import WorkloadStatus
 from clover.telemetry import query
-from clover.telemetry.store import Store
+from clover.telemetry.store.store import Store
 
 Json = dict[str, Any]
 
@@ -55,12 +55,12 @@ class RunningNode:
 
     async def status(self) -> Json:
         """Return the chain, its workloads with their traffic of the last seconds, and its problems."""
-        rates = {(rate.service, rate.version): rate for rate in await query.rates(self.store, seconds=RATE_WINDOW_S)}
+        traffic = {(rate.service, rate.version): rate for rate in await query.rates(self.store, seconds=RATE_WINDOW_S)}
         sidecars = self.server.status()
         rows = []
         for workload in self.plan.workloads:
             row = self._workload(workload, sidecars)
-            rate = rates.get((workload.function, workload.version))
+            rate = traffic.get((workload.function, workload.version))
             row |= {
                 "rps": rate.rps if rate else 0.0,
                 "errorRate": rate.error_rate if rate else 0.0,
@@ -80,12 +80,12 @@ class RunningNode:
             "state": ("ready" if good else "degraded") if self.ready else "starting",
             "workloads": rows,
             "problems": [problem.as_json() for problem in problems],
-            "store": {"path": self.store_path, **await self.store.statistics()},
+            "store": {**await self.store.statistics(), "path": self.store_path},
         }
 
     async def apply(self, documents: Sequence[tuple[str, str]], *, dry_run: bool) -> Json:
         """Apply resources, all or none; every document that is wrong is reported."""
-        parsed = parse.parse(_documents(documents), namespace=self.namespace)
+        parsed = parse.parse_with_origins(_documents(documents), namespace=self.namespace)
         return _outcome(await self.controller.apply(parsed, dry_run=dry_run))
 
     def resources(self, kind: str, name: str, namespace: str) -> Json:
@@ -108,8 +108,8 @@ class RunningNode:
 
     async def traces(self, query_parameters: Mapping[str, str], attributes: Sequence[str]) -> list[Json]:
         """Return summaries of traces, newest first."""
-        wanted = query.filter_from(query_parameters, attributes)
-        return [summary.as_json() for summary in await query.find_traces(self.store, wanted)]
+        found = await query.find_traces(self.store, query.filter_from(query_parameters, attributes))
+        return [summary.as_json() for summary in found]
 
     async def trace(self, key: str, *, wait_s: float) -> Json:
         """Return one trace with its logs."""

@@ -117,12 +117,12 @@ def _supervisor(
 
 
 def _write_files(plan: Plan) -> None:
+    # The engines' workers run as another user when Clover runs as root: they pass through, and cannot list.
+    passable = 0o711 if any(workload.owner for workload in plan.workloads) else 0o700
     for workload in plan.workloads:
         root = Path(workload.directory)
-        # The engines' workers run as another user when Clover runs as root: they pass through, and cannot list.
-        passable = 0o711 if workload.owner else 0o700
         for folder in (root.parent, root):
-            folder.mkdir(mode=passable, parents=True, exist_ok=True)
+            folder.mkdir(mode=passable, exist_ok=True)
         (root / "logs").mkdir(mode=0o700, exist_ok=True)
         for name, text in workload.files.items():
             path = root / name
