@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+PASSTHROUGH = "PassthroughCluster"
+"""The cluster that every sidecar has without being told: the address that was dialled."""
+
 
 class Protocol(StrEnum):
     """How a port's bytes are treated (Istio: explicit protocol selection)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 DOMAIN = "svc.cluster.local"
 
@@ -34,6 +34,8 @@ def specificity(pattern: str) -> tuple[bool, int]:
     return (not pattern.startswith("*"), len(pattern))
 
 
-def best(patterns: Iterable[str], host: str) -> str | None:
+def best(patterns: Collection[str], host: str) -> str | None:
     """Return the most specific of the patterns that cover `host`."""
+    if host in patterns:
+        return host
     return max((pattern for pattern in patterns if covers(pattern, host)), key=specificity, default=None)

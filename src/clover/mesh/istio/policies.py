@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.registry import Registry, Service, Workload
@@ -24,28 +24,38 @@ class Policies:
     destination_rules: tuple[DestinationRule, ...] = ()
     gateways: tuple[Gateway, ...] = ()
 
+    routed: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
+    """By full host or wildcard, those that sidecars obey."""
+    wildcards: tuple[str, ...] = ()
+    """Those keys of `routed` that stand for several hosts."""
+    ruled: Mapping[str, Mapping[str, DestinationRule]] = field(default_factory=dict)
+    """By namespace, and by full host or wildcard."""
+
     def virtual_service_for(self, service: Service, *, seen_from: str) -> VirtualService | None:
         """Return the VirtualService that sidecars in the namespace `seen_from` obey for a service."""
-        chosen: tuple[tuple[bool, int], VirtualService] | None = None
-        for candidate in self.virtual_services:
-            if MESH not in bound_to(candidate) or not visible(candidate, seen_from):
-                continue
-            host = hosts.best(hosts_of(candidate), service.host)
-            if host and (chosen is None or hosts.specificity(host) > chosen[0]):
-                chosen = hosts.specificity(host), candidate
-        return chosen[1] if chosen else None
+        seen = {
+            host: candidate
+            for host in self._patterns(service.host)
+            for candidate in reversed(self.routed[host])
+            if visible(candidate, seen_from)
+        }
+        host = hosts.best(seen, service.host)
+        return seen[host] if host else None
 
     def destination_rule_for(self, service: Service, *, seen_from: str) -> DestinationRule | None:
         """Return the DestinationRule that clients in the namespace `seen_from` obey for a service."""
         for namespace in dict.fromkeys((seen_from, service.namespace)):
-            rules = {
-                hosts.full_host(rule.spec.host, namespace): rule
-                for rule in self.destination_rules
-                if rule.metadata.namespace == namespace and visible(rule, seen_from)
-            }
+            rules = self.ruled.get(namespace, {})
+            if namespace != seen_from:
+                rules = {host: rule for host, rule in rules.items() if visible(rule, seen_from)}
             if host := hosts.best(rules, service.host):
                 return rules[host]
         return None
+
+    def _patterns(self, host: str) -> Iterator[str]:
+        if host in self.routed:
+            yield host
+        yield from (pattern for pattern in self.wildcards if hosts.covers(pattern, host))
 
     def gateways_of(self, workload: Workload) -> Iterator[Gateway]:
         """Yield the Gateways that choose a workload by its labels."""
@@ -58,10 +68,23 @@ class Policies:
 def policies_from(found: Iterable[Resource]) -> Policies:
     """Sort resources into kinds."""
     ordered = sorted(found, key=resources.key)
+    virtual_services = tuple(item for item in ordered if isinstance(item, VirtualService))
+    destination_rules = tuple(item for item in ordered if isinstance(item, DestinationRule))
+    routed: dict[str, tuple[VirtualService, ...]] = {}
+    for service in virtual_services:
+        for host in hosts_of(service) if MESH in bound_to(service) else ():
+            routed[host] = (*routed.get(host, ()), service)
+    ruled: dict[str, dict[str, DestinationRule]] = {}
+    for rule in destination_rules:
+        host = hosts.full_host(rule.spec.host, rule.metadata.namespace)
+        ruled.setdefault(rule.metadata.namespace, {}).setdefault(host, rule)
     return Policies(
-        virtual_services=tuple(item for item in ordered if isinstance(item, VirtualService)),
-        destination_rules=tuple(item for item in ordered if isinstance(item, DestinationRule)),
+        virtual_services=virtual_services,
+        destination_rules=destination_rules,
         gateways=tuple(item for item in ordered if isinstance(item, Gateway)),
+        routed=routed,
+        wildcards=tuple(host for host in routed if host.startswith("*")),
+        ruled=ruled,
     )
 
 

@@ -58,8 +58,9 @@ class Registry:
 
     def service(self, host: str, namespace: str = "default") -> Service | None:
         """Find a service by short name (as in `namespace`), `name.namespace`, `name.namespace.svc` or full name."""
+        name, _, rest = host.partition(".")
+        wanted = rest.removesuffix(".cluster.local").removesuffix(".svc") if rest else namespace
         for service in self.services:
-            names = {service.host, f"{service.name}.{service.namespace}", f"{service.name}.{service.namespace}.svc"}
-            if host in names or (host == service.name and namespace == service.namespace):
+            if service.name == name and service.namespace == wanted:
                 return service
         return None

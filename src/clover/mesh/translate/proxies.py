@@ -7,14 +7,26 @@ from dataclasses import replace
 
 from clover.mesh import ir
 from clover.mesh.istio.policies import Policies, policies_from
-from clover.mesh.istio.registry import Registry, Service, Workload
-from clover.mesh.istio.resources import Resource
+from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
+from clover.mesh.istio.resources import Resource, VirtualService
 from clover.mesh.translate.clusters import cluster_name, clusters_from
 from clover.mesh.translate.gateways import gateway_ports
 from clover.mesh.translate.protocols import protocol_of
 from clover.mesh.translate.routes import Place, default_route, routes_from
 
 _SHARED = "0.0.0.0"  # noqa: S104 - an address to match in a listener, which binds to nothing
+_ALLOW_ANY = ir.VirtualHost(
+    name="allow_any",
+    domains=("*",),
+    routes=(
+        ir.Route(
+            name="allow_any",
+            match=ir.RequestMatch(),
+            action=ir.Forward(to=(ir.WeightedCluster(cluster=ir.PASSTHROUGH),)),
+        ),
+    ),
+)
+"""Where a shared port sends a Host that is no service's: to the address that was dialled, as Istio by default."""
 _HTTP = (ir.Protocol.HTTP, ir.Protocol.HTTP2)
 
 
@@ -25,23 +37,92 @@ def proxies_from(registry: Registry, found: Iterable[Resource]) -> tuple[ir.Prox
     The resources have passed `validate.check` against the same registry. Equal arguments give equal results,
     in whatever order the resources come.
     """
-    policies = policies_from(found)
-    return tuple(_proxy(workload, registry, policies) for workload in registry.workloads)
+    return tuple(_Translation(registry, policies_from(found)).proxies())
 
 
-def _proxy(workload: Workload, registry: Registry, policies: Policies) -> ir.Proxy:
-    pairs = tuple(clusters_from(registry, policies, seen_from=workload.namespace))
-    common = ir.Proxy(
-        node=workload.name,
-        identity=_identity(workload, registry),
-        clusters=tuple(cluster for cluster, _ in pairs),
-        endpoints=tuple(endpoints for _, endpoints in pairs),
-    )
-    if workload.gateway:
-        gateways, tables = gateway_ports(workload, registry, policies)
-        return replace(common, gateways=gateways, tables=tables)
-    outbound, tables = _outbound(workload, registry, policies)
-    return replace(common, inbound=tuple(_inbound(workload, registry)), outbound=outbound, tables=tables)
+class _Translation:
+    """One run of the compiler: proxies that see the same get the same objects, made once."""
+
+    def __init__(self, registry: Registry, policies: Policies) -> None:
+        self._registry = registry
+        self._policies = policies
+        self._clusters: dict[str, tuple[tuple[ir.Cluster, ir.Endpoints], ...]] = {}
+        self._routes: dict[tuple[str | int | None, ...], tuple[ir.Route, ...]] = {}
+
+    def proxies(self) -> Iterator[ir.Proxy]:
+        """Yield what every proxy is told."""
+        return map(self._proxy, self._registry.workloads)
+
+    def _proxy(self, workload: Workload) -> ir.Proxy:
+        pairs = self._clusters_seen_from(workload.namespace)
+        common = ir.Proxy(
+            node=workload.name,
+            identity=_identity(workload, self._registry),
+            clusters=tuple(cluster for cluster, _ in pairs),
+            endpoints=tuple(endpoints for _, endpoints in pairs),
+        )
+        if workload.gateway:
+            gateways, tables = gateway_ports(workload, self._registry, self._policies)
+            return replace(common, gateways=gateways, tables=tables)
+        outbound, tables = self._outbound(workload)
+        return replace(common, inbound=tuple(_inbound(workload, self._registry)), outbound=outbound, tables=tables)
+
+    def _clusters_seen_from(self, namespace: str) -> tuple[tuple[ir.Cluster, ir.Endpoints], ...]:
+        if namespace not in self._clusters:
+            self._clusters[namespace] = tuple(clusters_from(self._registry, self._policies, seen_from=namespace))
+        return self._clusters[namespace]
+
+    def _outbound(self, workload: Workload) -> tuple[tuple[ir.OutboundPort, ...], tuple[ir.RouteTable, ...]]:
+        """
+        Return what a function may dial.
+
+        A port whose protocol is recognised is found by the address that was dialled, whatever the Host: functions
+        keep the client's. Ports that are named `http` share a listener and are told apart by Host, as on Istio.
+        """
+        ports: list[ir.OutboundPort] = []
+        tables: list[ir.RouteTable] = []
+        shared: dict[int, list[Service]] = {}
+        for service in self._registry.services:
+            for port in service.ports:
+                if protocol_of(port) in _HTTP:
+                    shared.setdefault(port.number, []).append(service)
+                    continue
+                ports.append(_own_port(service, port))
+                if ports[-1].routes:
+                    everything = self._virtual_host(service, ("*",), workload, port.number)
+                    tables.append(_table(ports[-1].routes, (everything,)))
+        for number, services in sorted(shared.items()):
+            ports.append(_shared_port(number))
+            known = (
+                self._virtual_host(service, _domains(service, workload.namespace), workload, number)
+                for service in services
+            )
+            tables.append(_table(ports[-1].routes, (*known, _ALLOW_ANY)))
+        return tuple(ports), tuple(tables)
+
+    def _virtual_host(
+        self, service: Service, domains: tuple[str, ...], workload: Workload, port: int
+    ) -> ir.VirtualHost:
+        return ir.VirtualHost(
+            name=f"{service.host}:{port}", domains=domains, routes=self._routes_to(service, workload, port)
+        )
+
+    def _routes_to(self, service: Service, workload: Workload, port: int) -> tuple[ir.Route, ...]:
+        chosen = self._policies.virtual_service_for(service, seen_from=workload.namespace)
+        asked = _labels_asked_for(chosen) if chosen else ()
+        same = (service.host, port, workload.namespace, *(workload.labels.get(name) for name in asked))
+        if same not in self._routes:
+            place = Place(registry=self._registry, policies=self._policies, workload=workload, port=port)
+            routes = routes_from(chosen, place) if chosen else ()
+            # As in Istio, a VirtualService that says nothing for this proxy is as good as none.
+            self._routes[same] = routes or (default_route(service, port, place),)
+        return self._routes[same]
+
+
+def _labels_asked_for(service: VirtualService) -> tuple[str, ...]:
+    """Return the labels by which a VirtualService tells proxies apart."""
+    matches = (match for rule in service.spec.http for match in rule.match)
+    return tuple(sorted({name for match in matches for name in match.source_labels}))
 
 
 def _identity(workload: Workload, registry: Registry) -> ir.Identity:
@@ -62,61 +143,22 @@ def _inbound(workload: Workload, registry: Registry) -> Iterator[ir.InboundPort]
                 yield ir.InboundPort(port=port.number, protocol=protocol_of(port), service=service.host)
 
 
-def _outbound(
-    workload: Workload, registry: Registry, policies: Policies
-) -> tuple[tuple[ir.OutboundPort, ...], tuple[ir.RouteTable, ...]]:
-    """
-    Return what a function may dial.
-
-    A port whose protocol is recognised is found by the address that was dialled, whatever the Host: functions keep
-    the client's. Ports that are named `http` share a listener and are told apart by Host, as on Istio.
-    """
-    ports: list[ir.OutboundPort] = []
-    tables: list[ir.RouteTable] = []
-    shared: dict[int, list[Service]] = {}
-    for service in registry.services:
-        for port in service.ports:
-            protocol = protocol_of(port)
-            if protocol in _HTTP:
-                shared.setdefault(port.number, []).append(service)
-                continue
-            table = f"{service.host}:{port.number}" if protocol is ir.Protocol.AUTO else ""
-            ports.append(
-                ir.OutboundPort(
-                    service=service.host,
-                    address=service.address,
-                    port=port.number,
-                    protocol=protocol,
-                    routes=table,
-                    cluster=cluster_name(service, port.number),
-                )
-            )
-            if table:
-                place = Place(registry=registry, policies=policies, workload=workload, port=port.number)
-                tables.append(_table(table, (_virtual_host(service, ("*",), place),)))
-    for number, services in sorted(shared.items()):
-        place = Place(registry=registry, policies=policies, workload=workload, port=number)
-        ports.append(
-            ir.OutboundPort(service="", address=_SHARED, port=number, protocol=ir.Protocol.HTTP, routes=str(number))
-        )
-        tables.append(
-            _table(
-                str(number),
-                tuple(_virtual_host(service, _domains(service, workload.namespace), place) for service in services),
-            )
-        )
-    return tuple(ports), tuple(tables)
-
-
-def _virtual_host(service: Service, domains: tuple[str, ...], place: Place) -> ir.VirtualHost:
-    chosen = place.policies.virtual_service_for(service, seen_from=place.workload.namespace)
-    routes = routes_from(chosen, place) if chosen else ()
-    return ir.VirtualHost(
-        name=f"{service.host}:{place.port}",
-        domains=domains,
-        # As in Istio, a VirtualService that says nothing for this proxy is as good as none.
-        routes=routes or (default_route(service, place.port, place),),
+def _own_port(service: Service, port: ServicePort) -> ir.OutboundPort:
+    """Return the port of a service that is found by the service's address."""
+    protocol = protocol_of(port)
+    return ir.OutboundPort(
+        service=service.host,
+        address=service.address,
+        port=port.number,
+        protocol=protocol,
+        routes=f"{service.host}:{port.number}" if protocol is ir.Protocol.AUTO else "",
+        cluster=cluster_name(service, port.number),
     )
+
+
+def _shared_port(number: int) -> ir.OutboundPort:
+    """Return the port of all services that name it `http`."""
+    return ir.OutboundPort(service="", address=_SHARED, port=number, protocol=ir.Protocol.HTTP, routes=str(number))
 
 
 def _table(name: str, virtual_hosts: tuple[ir.VirtualHost, ...]) -> ir.RouteTable:
