@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Self
 
 import typer
 
@@ -28,24 +29,26 @@ def logs(
     """Print what a function has printed. Lines of several versions carry the workload's name."""
     client = api.find(chain)
     chosen = api.match(client.instances(), function)
-    sources = []
-    for one in chosen:
-        # The gateway is all sidecar.
-        name = "sidecar.log" if sidecar or one.function == "gateway" else "engine.log"
-        prefix = f"{one.workload}: " if len(chosen) > 1 else ""
-        sources.append((prefix, Growing(client.chain.directory / "w" / one.workload / "logs" / name)))
 
     def pause() -> bool:
         time.sleep(PAUSE_S)
         return ledger.alive(client.chain.directory)
 
     out = sys.stdout.buffer
-    for prefix, source in sources:
-        _write(out, prefix, source.last(tail))
-    if follow:
-        for prefix, lines in followed(sources, pause=pause):
-            _write(out, prefix, lines)
-        print(f"chain {client.chain.name} is down", file=sys.stderr)
+    with contextlib.ExitStack() as files:
+        sources = []
+        for one in chosen:
+            # The gateway is all sidecar.
+            name = "sidecar.log" if sidecar or one.function == "gateway" else "engine.log"
+            path = client.chain.directory / "w" / one.workload / "logs" / name
+            prefix = f"{one.workload}: " if len(chosen) > 1 else ""
+            sources.append((prefix, files.enter_context(Growing(path))))
+        for prefix, source in sources:
+            _write(out, prefix, source.last(tail))
+        if follow:
+            for prefix, lines in followed(sources, pause=pause):
+                _write(out, prefix, lines)
+            print(f"chain {client.chain.name} is down", file=sys.stderr)
 
 
 class Growing:
@@ -55,6 +58,13 @@ class Growing:
         self._path = path
         self._file: IO[bytes] | None = None
         self._rest = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
 
     def last(self, count: int) -> list[bytes]:
         """Return the last `count` whole lines so far, those of the file before included; -1: all."""

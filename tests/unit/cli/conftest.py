@@ -1,0 +1,145 @@
+"""A node's API on a Unix socket, served by the real server, with answers that a test chooses."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trace_answers as answers
+
+from clover.errors import DocumentError, Problem
+from clover.runtime.local import ledger
+from clover.visibility import api
+
+
+class StubNode:
+    """Answers like a node, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Any] = []
+
+    async def status(self) -> dict[str, Any]:
+        def workload(function: str, version: str, name: str) -> dict[str, Any]:
+            return {
+                "function": function, "version": version, "workload": name, "engine": "nginx", "state": "ready",
+                "ready": True, "address": "10.244.0.3:9180", "restarts": 0, "pid": 1, "rps": 0.0, "errorRate": 0.0,
+                "p50Ms": None, "p99Ms": None,
+            }  # fmt: skip
+
+        return {
+            "chain": "sdc", "gateway": "http://127.0.0.1:8080", "uptimeS": 1.0, "state": "ready", "problems": [],
+            "workloads": [
+                workload("http-lb", "v1", "http-lb-v1"),
+                workload("http-lb", "v2", "http-lb-v2"),
+                workload("web-cache", "v1", "web-cache"),
+            ],
+        }  # fmt: skip
+
+    async def apply(self, documents: Sequence[tuple[str, str]], *, dry_run: bool) -> dict[str, Any]:
+        self.asked.append((list(documents), dry_run))
+        if any("bad" in text for _, text in documents):
+            raise DocumentError(Problem(code="CLV4404", where="vs.yaml:3:5", what="it is bad", hint="make it good"))
+        change = {"kind": "VirtualService", "name": "http-lb", "namespace": "default", "action": "configured"}
+        return {"resources": [change], "warnings": [], "acknowledgedMs": 12.34, "proxies": 10}
+
+    def resources(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        self.asked.append((kind, name, namespace))
+        route = [
+            {"destination": {"host": "http-lb", "subset": "v1"}, "weight": 90},
+            {"destination": {"host": "http-lb", "subset": "v2"}, "weight": 10},
+        ]
+        item = {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "VirtualService",
+            "metadata": {"name": "http-lb", "namespace": "default"},
+            "spec": {"hosts": ["http-lb"], "http": [{"route": route}]},
+        }
+        return {"items": [item]}
+
+    async def delete(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
+        self.asked.append((kind, name, namespace))
+        return {"kind": kind, "name": name, "namespace": "default", "action": "deleted", "acknowledgedMs": 3.0}
+
+    async def traces(self, query: Mapping[str, str], attributes: Sequence[str]) -> list[dict[str, Any]]:
+        self.asked.append((dict(query), list(attributes)))
+        return []
+
+    async def trace(self, key: str, *, wait_s: float) -> dict[str, Any]:
+        self.asked.append((key, wait_s))
+        return answers.blocked()
+
+    async def proxy(self, workload: str, what: str) -> bytes:
+        self.asked.append((workload, what))
+        return b'{"listener_statuses": []}'
+
+
+@pytest.fixture
+def run_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Return an empty run folder of this test, with a path short enough for sockets."""
+    folder = Path(tempfile.mkdtemp(prefix="clv"))
+    monkeypatch.setenv("CLOVER_RUN", str(folder))
+    monkeypatch.delenv("CLOVER_CHAIN", raising=False)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def node() -> StubNode:
+    """Return what answers for every chain of the test."""
+    return StubNode()
+
+
+@pytest.fixture
+def bring_up(run_root: Path, node: StubNode) -> Iterator[Callable[[str], Path]]:
+    """Return `bring_up(name)`, which lets a chain run until the test ends, and returns its folder."""
+    stops: list[Callable[[], None]] = []
+
+    def bring_up(name: str) -> Path:
+        folder = run_root / name
+        folder.mkdir()
+        lock = ledger.hold(folder)
+        assert lock is not None
+        stop = _serve(folder / "api.sock", node)
+        ledger.write(
+            folder,
+            ledger.Ledger(
+                chain=name, pid=os.getpid(), init=os.getpid(), gateway="http://127.0.0.1:8080",
+                api=str(folder / "api.sock"), store="/s", source="c.yaml", digest="d", started=time.time(),
+            ),
+        )  # fmt: skip
+        stops.extend((stop, lambda: os.close(lock)))
+        return folder
+
+    yield bring_up
+    for stop in stops:
+        stop()
+
+
+def _serve(path: Path, node: StubNode) -> Callable[[], None]:
+    ready = threading.Event()
+    loop = asyncio.new_event_loop()
+    done = asyncio.Event()
+
+    async def serve() -> None:
+        async with asyncio.TaskGroup() as tasks, api.serving_api(path, node, tasks=tasks):
+            ready.set()
+            await done.wait()
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    assert ready.wait(10)
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()
+
+    return stop

@@ -1,0 +1,239 @@
+"""The client commands against the real API server: what they ask, what they print, how they end."""
+
+import json
+import socket
+
+import pytest
+import yaml
+
+from clover.cli.main import main
+
+
+@pytest.fixture
+def clover(capsys):
+    """Return `clover(...)` → exit code, standard output, standard error."""
+
+    def run(*arguments):
+        code = main(list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def test_without_a_running_chain_every_command_says_how_to_start_one(clover, run_root):
+    for command in (["status"], ["traces"], ["trace"], ["get"], ["logs", "waf"], ["proxy", "waf"]):
+        assert clover(*command) == (
+            2,
+            "",
+            f"{run_root}: error: no chain is up [CLV5201]\n    hint: clover up PATH\n",
+        )
+
+
+def test_the_remains_of_a_killed_chain_do_not_count(clover, run_root):
+    (run_root / "dead").mkdir()
+    (run_root / "dead" / "lock").touch()
+    (run_root / "dead" / "node.json").write_text('{"chain": "dead", "pid": 1}')
+
+    assert clover("status")[0] == 2
+
+
+def test_of_several_chains_one_must_be_named(clover, bring_up, monkeypatch):
+    bring_up("sdc")
+    bring_up("shop")
+
+    code, _, said = clover("get")
+    assert (code, "several chains are up: sdc, shop" in said, "--chain sdc" in said) == (2, True, True)
+    assert clover("get", "--chain", "shop")[0] == 0
+    monkeypatch.setenv("CLOVER_CHAIN", "shop")
+    assert clover("get")[0] == 0
+    code, _, said = clover("get", "--chain", "shp")
+    assert (code, "the chain 'shp' is not up (up: sdc, shop)" in said) == (2, True)
+
+
+def test_a_node_that_does_not_answer_is_a_problem_of_the_mesh(clover, bring_up):
+    folder = bring_up("sdc")
+    (folder / "api.sock").unlink()
+
+    code, _, said = clover("status")
+
+    assert (code, "the node of chain 'sdc' does not answer: [Errno 2]" in said) == (5, True)
+
+
+def test_something_else_on_the_socket_is_no_traceback(clover, bring_up):
+    folder = bring_up("sdc")
+    (folder / "api.sock").unlink()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(folder / "api.sock"))
+
+        assert clover("status")[0] == 5
+
+
+def test_status_as_json_is_the_answer_of_the_node(clover, bring_up):
+    bring_up("sdc")
+
+    code, out, _ = clover("status", "--json")
+
+    assert (code, [entry["workload"] for entry in json.loads(out)["workloads"]]) == (
+        0,
+        ["http-lb-v1", "http-lb-v2", "web-cache"],
+    )
+
+
+def test_traces_sends_each_filter_in_the_units_of_the_api(clover, bring_up, node):
+    bring_up("sdc")
+
+    code, out, _ = clover(
+        "traces", "--service", "http-lb", "--status", "5xx", "--min-duration", "1.5s", "--since", "1m30s",
+        "--attribute", "http.method=GET", "--attribute", "x=a=b", "--limit", "5",
+    )  # fmt: skip
+
+    assert (code, out) == (0, "no traces fit\n")
+    query, attributes = node.asked.pop()
+    assert attributes == ["http.method=GET", "x=a=b"]
+    del query["attribute"]
+    assert query == {"service": "http-lb", "status": "5xx", "minDurationMs": "1500", "sinceS": "90", "limit": "5"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--since", "5"], ["--min-duration", "x"], ["--attribute", "novalue"], ["--since", "-1s"]]
+)
+def test_a_filter_that_says_nothing_is_refused_before_the_node_is_asked(clover, bring_up, node, wrong):
+    bring_up("sdc")
+
+    code, _, said = clover("traces", *wrong)
+
+    assert (code, "[CLV5206]" in said, node.asked) == (2, True, [])
+
+
+def test_a_whole_traceresponse_header_names_a_trace(clover, bring_up, node):
+    bring_up("sdc")
+
+    code, out, _ = clover("trace", "00-0AF7651916CD43DD8448EB211C80319C-00f067aa0ba902b7-01")
+
+    assert node.asked == [("0af7651916cd43dd8448eb211c80319c", 3.0)]
+    assert (code, "blocked by the firewall's rules" in out) == (0, True)
+
+
+def test_trace_as_json_keeps_the_names_that_scripts_rely_on(clover, bring_up):
+    bring_up("sdc")
+
+    trace = json.loads(clover("trace", "latest", "--json")[1])
+
+    assert {"traceId", "complete", "durationMs", "spans", "logs"} <= trace.keys()
+    assert {
+        "spanId",
+        "parentSpanId",
+        "service",
+        "name",
+        "kind",
+        "startUnixNano",
+        "durationMs",
+        "status",
+        "attributes",
+    } <= (trace["spans"][0].keys())
+
+
+def test_apply_sends_every_file_of_a_folder_and_speaks_kubectls_words(clover, bring_up, node, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "b.yml").write_text("b: 1\n")
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    (tmp_path / "notes.txt").write_text("no policy")
+
+    code, out, _ = clover("apply", str(tmp_path))
+
+    assert (code, out) == (0, "virtualservice/http-lb configured\n10 sidecars acknowledged in 12.3 ms\n")
+    assert node.asked == [([(f"{tmp_path}/a.yaml", "a: 1\n"), (f"{tmp_path}/b.yml", "b: 1\n")], False)]
+
+
+def test_a_dry_run_says_so_and_acknowledges_nothing(clover, bring_up, node, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+
+    assert clover("apply", "--dry-run", str(tmp_path))[1] == "virtualservice/http-lb configured (dry run)\n"
+    assert node.asked[0][1] is True
+
+
+def test_everything_that_cannot_be_read_is_told_at_once_and_nothing_is_sent(clover, bring_up, node, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "empty").mkdir()
+
+    code, _, said = clover("apply", str(tmp_path / "lost.yaml"), str(tmp_path / "binary.yaml"), str(tmp_path / "empty"))
+
+    assert (code, node.asked) == (2, [])
+    assert [word for word in ("CLV1001", "CLV1002", "CLV5207") if word in said] == ["CLV1001", "CLV1002", "CLV5207"]
+
+
+def test_what_the_node_refuses_is_printed_with_its_exit_code(clover, bring_up, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "vs.yaml").write_text("bad: true\n")
+
+    assert clover("apply", str(tmp_path / "vs.yaml")) == (
+        2,
+        "",
+        "vs.yaml:3:5: error: it is bad [CLV4404]\n    hint: make it good\n",
+    )
+
+
+def test_get_knows_short_names_and_shows_the_split(clover, bring_up, node):
+    bring_up("sdc")
+
+    code, out, _ = clover("get", "vs/http-lb")
+
+    assert node.asked == [("VirtualService", "http-lb", "")]
+    assert (code, out.splitlines()[1].split(maxsplit=4)) == (
+        0,
+        ["VirtualService", "http-lb", "default", "http-lb", "http-lb@v1 90%, http-lb@v2 10%"],
+    )
+
+
+def test_what_get_prints_as_yaml_can_be_applied(clover, bring_up):
+    bring_up("sdc")
+
+    (document,) = yaml.safe_load_all(clover("get", "-o", "yaml")[1])
+
+    assert (document["kind"], document["metadata"]["name"]) == ("VirtualService", "http-lb")
+
+
+def test_delete_wants_a_kind_and_a_name(clover, bring_up, node):
+    bring_up("sdc")
+
+    assert clover("delete", "vs/http-lb") == (0, "virtualservice/http-lb deleted, acknowledged in 3.00 ms\n", "")
+    assert node.asked == [("VirtualService", "http-lb", "")]
+    for wrong in ("vs", "vs/", "/x", "a/b/c"):
+        assert clover("delete", wrong)[0] == 2
+
+
+def test_proxy_asks_the_sidecar_of_one_version(clover, bring_up, node):
+    bring_up("sdc")
+
+    assert clover("proxy", "http-lb@v2", "listeners") == (0, "no listeners\n", "")
+    assert clover("proxy", "gateway", "listeners", "-o", "json")[1] == '{\n  "listener_statuses": []\n}\n'
+    assert node.asked == [("http-lb-v2", "listeners"), ("gateway", "listeners")]
+
+
+def test_a_function_with_several_versions_wants_one_named_and_an_unknown_one_lists_what_there_is(clover, bring_up):
+    bring_up("sdc")
+
+    assert "name one: http-lb@v1, http-lb@v2" in clover("proxy", "http-lb")[2]
+    assert "it has: gateway, http-lb@v1, http-lb@v2, web-cache@v1" in clover("proxy", "http-lp")[2]
+    assert "it has: http-lb@v1, http-lb@v2" in clover("proxy", "http-lb@v3")[2]
+
+
+def test_logs_of_several_versions_carry_the_workloads_name(clover, bring_up):
+    folder = bring_up("sdc")
+    for workload in ("http-lb-v1", "http-lb-v2"):
+        logs = folder / "w" / workload / "logs"
+        logs.mkdir(parents=True)
+        (logs / "engine.log").write_text(f"one from {workload}\ntwo\nthree\n")
+
+    assert clover("logs", "http-lb@v2", "--tail", "1")[1] == "three\n"
+    assert clover("logs", "http-lb", "--tail", "3")[1].splitlines() == [
+        "http-lb-v1: one from http-lb-v1",
+        "http-lb-v1: two",
+        "http-lb-v1: three",
+        "http-lb-v2: one from http-lb-v2",
+        "http-lb-v2: two",
+        "http-lb-v2: three",
+    ]
