@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import secrets
 import socket
@@ -42,15 +43,14 @@ def get(port: int, path: str = "/", *, method: str = "GET", body: bytes | None =
         connection.close()
 
 
-def raw(port: int, request: bytes) -> bytes:
-    """Send bytes as they are, say that no more follow, and return all that comes back."""
+def raw(port: int, request: bytes, *, half_close: bool = False) -> bytes:
+    """Send bytes as they are and return all that comes back; half-closed, nginx takes the client to be gone."""
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(request)
-        connection.shutdown(socket.SHUT_WR)
+        if half_close:
+            connection.shutdown(socket.SHUT_WR)
         received = b""
-        try:
+        with contextlib.suppress(ConnectionResetError):
             while chunk := connection.recv(65536):
                 received += chunk
-        except ConnectionResetError:
-            pass
         return received

@@ -44,11 +44,24 @@ def environment(program: Program | None = None) -> dict[str, str]:
     return {**os.environ, "PATH": path, **(program.process.environment if program else {})}
 
 
-def check(program: Program, *prefix: str) -> subprocess.CompletedProcess[str]:
-    """Run the engine's own check of its files."""
-    return subprocess.run(
-        [*prefix, *program.check], env=environment(), capture_output=True, text=True, timeout=30, check=False
-    )
+def pipe(owner: int | None) -> tuple[int, int]:
+    """Return a pipe; an engine that opens /dev/stdout anew can only do so where the pipe is its own user's."""
+    read, write_end = os.pipe()
+    if owner is not None:
+        os.fchown(write_end, owner, -1)
+    return read, write_end
+
+
+def check(program: Program, *prefix: str, output_owner: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the engine's own check of its files; all that it says is in `stdout`."""
+    read, write_end = pipe(output_owner)
+    with os.fdopen(read, encoding="utf-8", errors="replace") as output:
+        process = subprocess.Popen(
+            [*prefix, *program.check], env=environment(), stdout=write_end, stderr=subprocess.STDOUT
+        )
+        os.close(write_end)
+        said = output.read()
+        return subprocess.CompletedProcess(program.check, process.wait(timeout=30), stdout=said)
 
 
 class Engine:
@@ -91,6 +104,13 @@ class Engine:
         assert entries is not None, f"{self.name} logged fewer than {count} requests:\n{self.text()}"
         return entries
 
+    def access_of(self, traceparent: str) -> Access:
+        """Return the access line of the request that had this traceparent."""
+        line = self.wait_for(lambda line: (entry := parse_access(line)) and entry.traceparent == traceparent)
+        entry = parse_access(line)
+        assert entry is not None
+        return entry
+
     def text(self) -> str:
         return b"\n".join(self.lines).decode("utf-8", errors="replace")
 
@@ -118,19 +138,17 @@ def running(
     program: Program, directory: Path, *prefix: str, name: str = "", output_owner: int | None = None
 ) -> Iterator[Engine]:
     """Run `program`, whose files are written, until the block is left; entered when it accepts connections."""
-    read, write_ = os.pipe()
-    if output_owner is not None:
-        os.fchown(write_, output_owner, -1)
+    read, write_end = pipe(output_owner)
     process = subprocess.Popen(
         [*prefix, *program.process.argv],
         env=environment(program),
         cwd=program.process.working_directory or directory,
         stdin=subprocess.DEVNULL,
-        stdout=write_,
+        stdout=write_end,
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
-    os.close(write_)
+    os.close(write_end)
     process.stdout = os.fdopen(read, "rb")
     engine = Engine(name or program.process.argv[0], program.ready_port, directory, process)
     try:

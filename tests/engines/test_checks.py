@@ -41,9 +41,9 @@ def test_the_check_passes_for_what_the_driver_renders(driver, settings, tmp_path
     result = check(program)
 
     assert result.returncode == 0
-    assert "[emerg]" not in result.stderr
-    assert "ALERT" not in result.stderr
-    assert "WARNING" not in result.stderr
+    assert "[emerg]" not in result.stdout
+    assert "ALERT" not in result.stdout
+    assert "WARNING" not in result.stdout
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
@@ -57,8 +57,8 @@ def test_a_broken_file_fails_the_check_with_its_place(driver, settings, tmp_path
 
     line = broken.files[name].count("\n")
     assert result.returncode != 0
-    assert "nonsense" in result.stderr
-    assert f"{name}:{line}" in result.stderr
+    assert "nonsense" in result.stdout
+    assert f"{name}:{line}" in result.stdout
 
 
 def test_a_broken_firewall_rule_fails_the_check(settings, tmp_path):
@@ -71,7 +71,7 @@ def test_a_broken_firewall_rule_fails_the_check(settings, tmp_path):
     result = check(broken)
 
     assert result.returncode != 0
-    assert "NO_SUCH_VARIABLE" in result.stderr
+    assert "NO_SUCH_VARIABLE" in result.stdout
 
 
 @pytest.mark.parametrize("driver", FORWARDING, ids=label)
@@ -82,4 +82,4 @@ def test_an_upstream_name_that_cannot_be_resolved_fails_the_check_by_name(driver
     result = check(program)
 
     assert result.returncode != 0
-    assert "no-such-host.invalid" in result.stderr
+    assert "no-such-host.invalid" in result.stdout

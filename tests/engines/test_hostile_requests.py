@@ -101,7 +101,7 @@ def test_hostile_requests_leave_readable_lines(
 def test_bytes_that_are_no_request_leave_readable_lines(engines, noise):
     for engine in engines:
         since = len(engine.lines)
-        raw(engine.port, noise)
+        raw(engine.port, noise, half_close=True)
         settle(engine)
         assert_every_line_can_be_read(engine, since)
 
@@ -135,8 +135,9 @@ def test_haproxy_leaves_out_what_is_beyond_the_basic_plane_and_keeps_the_rest(en
 
 def test_a_connection_that_carries_nothing_leaves_no_line(engines):
     for engine in engines:
+        settle(engine)
         since = len(engine.lines)
-        raw(engine.port, b"")
+        raw(engine.port, b"", half_close=True)
         settle(engine)
         assert len(engine.lines[since:]) == 1, engine.lines[since:]
 

@@ -83,8 +83,8 @@ def test_the_second_request_for_a_page_is_a_hit_that_no_server_sees(chain):
 
     assert [first.headers["x-cache-status"], second.headers["x-cache-status"]] == ["MISS", "HIT"]
     assert first.body == second.body
-    logged = {entry.traceparent: entry.cache for entry in chain.cache.accesses(2) if entry.path == "/bytes/1k?hit"}
-    assert logged == {first.traceparent: "MISS", second.traceparent: "HIT"}
+    assert chain.cache.access_of(first.traceparent).cache == "MISS"
+    assert chain.cache.access_of(second.traceparent).cache == "HIT"
     assert sum(len(server.lines) for server in chain.servers) <= before + 1
 
 
@@ -151,7 +151,7 @@ def test_every_hop_logs_the_request_under_its_trace_with_all_that_was_asked_for(
             *("log", "time", "traceparent", "request_id", "client", "method", "host", "path", "protocol"),
             *("status", "bytes", "duration_ms", "upstream", "upstream_status"),
         }
-        (entry,) = (entry for entry in engine.accesses(1) if entry.traceparent == answer.traceparent)
+        entry = engine.access_of(answer.traceparent)
         assert (entry.method, entry.host, entry.path) == ("GET", HOST, "/status/404?logged=yes")
         assert (entry.status, entry.protocol, entry.client) == (404, "HTTP/1.1", "127.0.0.1")
         assert entry.request_id == "r-1"
@@ -185,7 +185,7 @@ def test_an_attack_is_blocked_and_its_lines_carry_the_trace(chain, attack):
     assert any(message["details"]["ruleId"] == "949110" for message in audit["transaction"]["messages"])
     denial = chain.firewall.wait_for(lambda line: of_it in line and b"Access denied" in line)
     assert TRACE.search(denial.decode()).group(1) == answer.trace_id
-    (entry,) = (entry for entry in chain.firewall.accesses(1) if entry.traceparent == answer.traceparent)
+    entry = chain.firewall.access_of(answer.traceparent)
     assert (entry.status, entry.upstream) == (403, "")
     assert of_it not in chain.haproxy.text().encode()
 
@@ -258,7 +258,7 @@ def test_a_numeric_host_is_not_held_against_the_client(chain):
     answer = get(chain.firewall.port, "/?numeric", Host=f"127.0.0.1:{chain.firewall.port}")
 
     assert answer.status == 200
-    (entry,) = (entry for entry in chain.firewall.accesses(1) if entry.traceparent == answer.traceparent)
+    entry = chain.firewall.access_of(answer.traceparent)
     assert entry.status == 200
     assert f'"unique_id":"{answer.traceparent}"' not in chain.firewall.text()
 
@@ -267,3 +267,18 @@ def test_a_body_above_the_limit_is_refused_by_every_forwarding_engine(chain):
     for engine in (chain.firewall, chain.haproxy, chain.nginx, chain.cache):
         answer = get(engine.port, "/status/200", method="POST", Content_Length=str(11 * 1024 * 1024), body=b"")
         assert answer.status == 413, engine.name
+
+
+def test_a_firewall_refuses_text_that_is_too_much_to_inspect_and_says_so(chain):
+    answer = get(
+        chain.firewall.port,
+        "/status/200",
+        method="POST",
+        body=b"text=" + b"word+" * (300 << 10),
+        Content_Type="application/x-www-form-urlencoded",
+    )
+
+    assert answer.status == 403
+    chain.firewall.wait_for(
+        lambda line: answer.trace_id.encode() in line and b"The request body cannot be parsed" in line
+    )

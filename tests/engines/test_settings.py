@@ -89,7 +89,7 @@ def test_the_engine_accepts_every_name_that_is_not_refused(driver, name):
         program = driver.render(replace(PLAIN, workload=name, function=name, version=name, directory=folder))
         write(program, Path(folder))
         result = check(program)
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
@@ -110,7 +110,7 @@ def test_the_engine_accepts_every_folder_that_is_not_refused_and_stays_in_it(dri
         folder.mkdir(parents=True, exist_ok=True)
         write(program, folder)
         result = check(program)
-        assert result.returncode == 0, result.stderr
+        assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("driver", [d for d in DRIVERS if d.engine != "haproxy"], ids=lambda d: f"{d.type}-{d.engine}")

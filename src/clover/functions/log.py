@@ -68,5 +68,7 @@ def parse_access(line: bytes | str) -> Access | None:
         return None
 
 
-def _text(value: str) -> str:
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
     return "" if value in _NOTHING else value

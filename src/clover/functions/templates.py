@@ -121,6 +121,8 @@ def _problems(settings: Settings) -> Iterator[Problem]:
 def _printable(value: object) -> object:
     if isinstance(value, Word) or (isinstance(value, int) and not isinstance(value, bool)):
         return value
+    if isinstance(value, jinja2.Undefined):
+        return str(value)  # which a strict one answers with an error that names it
     raise TypeError(f"a template prints {value!r}, which no rule has vetted")
 
 
