@@ -90,6 +90,8 @@ class _Type:
     """Names that were asked for and of which nothing has been said yet."""
     suspects: set[str] = field(default_factory=set)
     """Names out of a response that was refused without saying which; they go one by one."""
+    withdrawn: set[str] = field(default_factory=set)
+    """Names out of the outstanding response that were taken back because no answer came."""
     unanswered: bool = False
     """The proxy waits for a first answer, even an empty one."""
     sent: int = 0
@@ -145,21 +147,21 @@ class Stream:
         return self._pump()
 
     def release(self) -> list[Response]:
-        """Stop waiting for the proxy to ask for what its clusters and listeners refer to; return what is due now."""
+        """Stop waiting: send what is kept back, and take back new clusters that the proxy is silent about."""
         self._released = True
-        return self._pump()
+        return [*self._withdraw(), *self._pump()]
 
     @property
     def waiting(self) -> bool:
-        """Whether something is kept back until the proxy asks for what its clusters or listeners refer to."""
-        return not self._released and any(self._unasked(type_url) for type_url in _DEPENDENTS)
+        """Whether the proxy should say something soon; if it does not, `release` goes on without it."""
+        return self._lacks_questions() or self._is_silent_about_clusters()
 
     @property
     def settled(self) -> bool:
         """Whether the proxy has accepted or refused everything of the snapshot."""
         if not all(self._types[type_url].opened for type_url in _WILDCARD_TYPES):
             return False
-        if self.waiting:
+        if self._lacks_questions():
             return False
         return all(
             state.outstanding is None
@@ -202,19 +204,11 @@ class Stream:
             state.suspects.discard(resource.name)
             if resource.name in refused:
                 state.rejected[resource.name] = Rejection(resource=resource, error=error)
-                continue
-            replaced = resource.name in state.known
-            state.known[resource.name] = resource.version
-            if response.type_url == CLUSTER and replaced:
-                # A changed cluster warms up anew and waits for endpoints, but the proxy does not ask for them again.
-                self._owe_endpoints(resource.name)
+            elif resource.name not in state.withdrawn:
+                state.known[resource.name] = resource.version
+        state.withdrawn.clear()
         for name in response.removed:
             state.known.pop(name, None)
-
-    def _owe_endpoints(self, cluster: str) -> None:
-        endpoints = self._types[ENDPOINTS]
-        if cluster in endpoints.subscribed:
-            endpoints.owed.add(cluster)
 
     def _unsubscribe(self, state: _Type, name: str) -> None:
         if name == "*":
@@ -236,23 +230,52 @@ class Stream:
 
     def _pump(self) -> list[Response]:
         """Return all that the rules allow to be sent now."""
-        responses = []
-        for type_url in TYPES:
-            if not self._may_send(type_url):
-                break
-            if response := self._next(type_url):
-                responses.append(response)
-        return responses
+        return [response for type_url in TYPES if (response := self._next(type_url)) is not None]
 
-    def _may_send(self, type_url: str) -> bool:
-        """Tell whether everything that comes before `type_url` has been accepted or refused."""
-        earlier = TYPES[: TYPES.index(type_url)]
+    def _is_due(self, resource: Resource) -> bool:
+        """
+        Tell whether all that must come before `resource` has been accepted or refused.
+
+        Clusters and endpoints wait for nothing: Envoy acknowledges a new cluster only when it has its endpoints. A
+        table that the proxy does not have is wanted by a listener that waits for it.
+        """
+        if resource.type_url in (CLUSTER, ENDPOINTS):
+            return True
+        earlier = [CLUSTER, ENDPOINTS]
+        if resource.type_url == ROUTES and resource.name in self._types[ROUTES].known:
+            earlier.append(LISTENER)
         if any(self._types[other].outstanding or self._additions(other) for other in earlier):
             return False
-        return not (CLUSTER in earlier and ENDPOINTS in earlier and self._must_wait_for_endpoints())
+        return self._released or not self._unasked(CLUSTER)
 
-    def _must_wait_for_endpoints(self) -> bool:
-        return not self._released and self._unasked(CLUSTER)
+    def _lacks_questions(self) -> bool:
+        """Tell whether the proxy has yet to ask for what its clusters or listeners refer to."""
+        return not self._released and any(self._unasked(type_url) for type_url in _DEPENDENTS)
+
+    def _is_silent_about_clusters(self) -> bool:
+        """Tell whether a proxy that serves already owes us its opinion about new clusters."""
+        state = self._types[CLUSTER]
+        return bool(state.outstanding and self._types[LISTENER].known and not state.withdrawn and self._untried())
+
+    def _untried(self) -> set[str]:
+        """Return the clusters that are on the way and that the proxy never had."""
+        state = self._types[CLUSTER]
+        sent = state.outstanding.resources if state.outstanding is not None else ()
+        return {resource.name for resource in sent} - state.known.keys()
+
+    def _withdraw(self) -> list[Response]:
+        """
+        Take back the new clusters that the proxy does not answer about.
+
+        When Envoy refuses one new cluster while another one warms up, the refused one stays among the warming for ever,
+        and until none is warming Envoy says nothing about clusters: neither yes nor no (seen with 1.40). Taking the new
+        ones back frees it: it names the one it refuses, and the others are sent again.
+        """
+        if not self._is_silent_about_clusters():
+            return []
+        state = self._types[CLUSTER]
+        state.withdrawn = self._untried()
+        return [Response(type_url=CLUSTER, nonce=self._next_nonce(), removed=tuple(sorted(state.withdrawn)))]
 
     def _unasked(self, type_url: str) -> bool:
         """Tell whether the proxy has accepted a cluster (a listener) without asking for its endpoints (routes) yet."""
@@ -271,12 +294,14 @@ class Stream:
         state = self._types[type_url]
         if not state.opened or state.outstanding is not None:
             return None
-        additions = self._additions(type_url)
+        missing = self._additions(type_url)
+        additions = [resource for resource in missing if self._is_due(resource)]
         if state.suspects:
             suspects = [resource for resource in additions if resource.name in state.suspects]
             additions = suspects[:1] or additions
         removals = self._removals(type_url) if self._may_remove(type_url) else []
-        if not additions and not removals and not state.unanswered:
+        empty_is_true = state.unanswered and not missing
+        if not additions and not removals and not empty_is_true:
             return None
         response = Response(
             type_url=type_url,
@@ -287,6 +312,10 @@ class Stream:
         state.outstanding = response
         state.unanswered = False
         state.sent += len(additions)
+        if type_url == CLUSTER:
+            # A changed cluster warms up anew and waits for its endpoints, but the proxy does not ask for them again.
+            endpoints = self._types[ENDPOINTS]
+            endpoints.owed.update(endpoints.subscribed & {resource.name for resource in additions})
         for name in (*(resource.name for resource in additions), *removals):
             state.owed.discard(name)
             state.untold.discard(name)

@@ -10,12 +10,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from math import isqrt
 
 from clover.errors import Problem
 from clover.mesh import ir
 from clover.mesh.xds import compile, listeners
 from clover.mesh.xds.resource import NOUNS, TYPES, Resources
 from clover.mesh.xds.settings import Settings
+
+_LARGEST_RING = 8 * 1024 * 1024
+_LARGEST_TABLE = 5_000_011
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +154,24 @@ def queries_are_tested_for_what_they_are(snapshot: Snapshot) -> Iterator[Problem
                 )
 
 
+def rings_can_be_built(snapshot: Snapshot) -> Iterator[Problem]:
+    """Envoy finds out late that a hash ring or table cannot be built, and takes it badly."""
+    for cluster in snapshot.proxy.clusters if snapshot.proxy else ():
+        size = cluster.ring_size or 0
+        if cluster.balancing is ir.Balancing.MAGLEV and size and not (size <= _LARGEST_TABLE and _is_prime(size)):
+            expected = f"a Maglev table size is a prime number up to {_LARGEST_TABLE}"
+        elif cluster.balancing is ir.Balancing.RING_HASH and not 0 <= size <= _LARGEST_RING:
+            expected = f"a ring has at most {_LARGEST_RING} entries"
+        else:
+            continue
+        yield Problem(
+            code="CLV4307",
+            where=_where(snapshot, cluster.sources),
+            what=f"cluster {cluster.name!r} has hash table size {size}; {expected}",
+            hint="65537 is a good size for a Maglev table" if cluster.balancing is ir.Balancing.MAGLEV else "",
+        )
+
+
 RULES = (
     references_lead_somewhere,
     names_are_unique,
@@ -157,6 +179,7 @@ RULES = (
     domains_are_unique,
     shares_add_up,
     queries_are_tested_for_what_they_are,
+    rings_can_be_built,
 )
 
 
@@ -173,3 +196,7 @@ def _where(snapshot: Snapshot, sources: Iterable[str]) -> str:
 
 def _repeated(names: Iterable[str]) -> list[str]:
     return [name for name, count in Counter(names).items() if count > 1]
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % divisor for divisor in range(2, isqrt(number) + 1))

@@ -17,6 +17,7 @@ from clover.mesh.xds.settings import OTLP_CLUSTER, XDS_CLUSTER
 
 _SOL_SOCKET, _SO_MARK = 1, 36
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_MAX_CONNECTIONS = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 _TYPE = "type.googleapis.com/"
 
 
@@ -79,6 +80,18 @@ def bootstrap(
                         "tracing.opentelemetry.flush_interval_ms": 500,
                         "tracing.opentelemetry.min_flush_spans": 256,
                         "re2.max_program_size.error_level": 32768,
+                    },
+                }
+            ]
+        },
+        # Only to say that there is no limit on purpose; without a number Envoy warns at every start.
+        "overload_manager": {
+            "resource_monitors": [
+                {
+                    "name": "envoy.resource_monitors.global_downstream_max_connections",
+                    "typed_config": {
+                        "@type": _TYPE + _MAX_CONNECTIONS,
+                        "max_active_downstream_connections": 1_000_000,
                     },
                 }
             ]
@@ -152,6 +165,8 @@ def argv(binary: str | Path, bootstrap_path: str | Path, *, log_level: str = "wa
         "3",
         "--file-flush-interval-msec",
         "200",
+        # The generated protobuf classes are a release behind and know one field by its old place.
+        "--skip-deprecated-logs",
         "--log-level",
         log_level,
         "--log-format",

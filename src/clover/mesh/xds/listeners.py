@@ -8,11 +8,13 @@ second chooses a filter chain by the port that was dialled. Both refuse connecti
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3 import listener_components_pb2
 from envoy.config.listener.v3.listener_components_pb2 import FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import ListenerFilterChainMatchPredicate as Predicate
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
@@ -98,8 +100,8 @@ def virtual_inbound(ports: tuple[ir.InboundPort, ...], identity: ir.Identity, se
     blackhole = message.filter_chains.add(name=f"{INBOUND}-blackhole")
     blackhole.filter_chain_match.destination_port.value = settings.inbound_port
     blackhole.filters.append(_tcp(BLACK_HOLE, identity, settings, direction="inbound"))
-    if any(port.protocol is ir.Protocol.AUTO for port in ports):
-        _detect_http(message, settings)
+    if detected := [port.port for port in ports if port.protocol is ir.Protocol.AUTO]:
+        _detect_http(message, settings, only=detected)
     for port in ports:
         message.filter_chains.extend(_inbound_chains(port, identity, settings))
     message.filter_chains.add(
@@ -157,10 +159,21 @@ def _listener(
     )
 
 
-def _detect_http(message: Listener, settings: Settings) -> None:
-    message.listener_filters.add(
+def _detect_http(message: Listener, settings: Settings, *, only: Sequence[int] = ()) -> None:
+    """
+    Look at a connection's first bytes before its filter chain is chosen; with `only`, at those ports alone.
+
+    Where nobody asks for the answer there is no looking: a client that waits for the server to speak first would wait
+    for ever.
+    """
+    inspector = message.listener_filters.add(
         name="envoy.filters.listener.http_inspector", typed_config=packed(http_inspector_pb2.HttpInspector())
     )
+    ranges = [Predicate(destination_port_range={"start": port, "end": port + 1}) for port in only]
+    if len(ranges) == 1:
+        inspector.filter_disabled.not_match.CopyFrom(ranges[0])
+    elif ranges:
+        inspector.filter_disabled.not_match.or_match.rules.extend(ranges)
     message.listener_filters_timeout.CopyFrom(duration(settings.detection_timeout_s))
     message.continue_on_listener_filters_timeout = True
 

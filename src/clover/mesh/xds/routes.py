@@ -71,16 +71,6 @@ def to_own_function(port: ir.InboundPort) -> route_pb2.RouteConfiguration:
     return configuration(name, [ir.VirtualHost(name=f"inbound|http|{port.port}", domains=("*",), routes=(route,))])
 
 
-def to_dialled_address(cluster: str) -> route_pb2.RouteConfiguration:
-    """Return a table that lets every request pass to the address that was dialled."""
-    route = ir.Route(
-        name="passthrough",
-        match=ir.RequestMatch(),
-        action=ir.Forward(to=(ir.WeightedCluster(cluster=cluster),)),
-    )
-    return configuration(cluster, [ir.VirtualHost(name=cluster, domains=("*",), routes=(route,))])
-
-
 @lru_cache(maxsize=8192)
 def _route(route: ir.Route) -> route_components_pb2.Route:
     message = route_components_pb2.Route(name=route.name, match=_match(route.match))
