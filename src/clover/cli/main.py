@@ -6,6 +6,7 @@ it is asked for, with a function of the same name; its line here is all that the
 
 from __future__ import annotations
 
+import errno
 import importlib
 import platform
 import sys
@@ -20,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from clover.cli import output
-from clover.errors import CloverError, clover_errors
+from clover.errors import CloverError, HostError, Problem, clover_errors
 
 if TYPE_CHECKING:
     from typer._click import Command, Context
@@ -130,7 +131,10 @@ def _report(failure: BaseException, arguments: Sequence[str]) -> int:
     errors = tuple(clover_errors(failure))
     problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
     code = errors[0].exit_code if errors else BUG
-    if rest := _without(failure, (CloverError,)):
+    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
+        problems = (Problem(code="CLV2902", where=failure.filename or "output", what="no space is left on the device"),)
+        code = HostError.exit_code
+    elif rest := _without(failure, (CloverError,)):
         if not errors and not _without(rest, (KeyboardInterrupt,)):
             return INTERRUPTED
         _report_bug(rest, arguments)

@@ -5,7 +5,6 @@ What needs more than one field to judge (targets, cycles, engines of a type) is 
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -34,6 +33,8 @@ def _listed(value: object) -> object:
 
 
 def _ipv4(value: str) -> str:
+    import ipaddress  # most chains keep the default address
+
     try:
         ipaddress.IPv4Address(value)
     except ValueError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -82,6 +83,13 @@ def test_anything_else_is_a_bug_and_says_what_to_attach(capsys, failing):
     assert "ZeroDivisionError: oops" in err
     assert "This is a bug in Clover" in err
     assert "arguments: ['status']" in err
+
+
+def test_a_full_disk_is_not_a_bug(capsys, failing):
+    failing(OSError(errno.ENOSPC, "No space left on device", "/var/lib/x"))
+
+    assert main(["status"]) == HostError.exit_code
+    assert capsys.readouterr().err == "/var/lib/x: error: no space is left on the device [CLV2902]\n"
 
 
 def test_a_bug_beside_a_problem_hides_neither(capsys, failing):
