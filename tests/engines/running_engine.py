@@ -61,7 +61,17 @@ def check(program: Program, *prefix: str, output_owner: int | None = None) -> su
         )
         os.close(write_end)
         said = output.read()
-        return subprocess.CompletedProcess(program.check, process.wait(timeout=30), stdout=said)
+        status = process.wait(timeout=30)
+        remove_shared_memory(process.pid)
+        return subprocess.CompletedProcess(program.check, status, stdout=said)
+
+
+def remove_shared_memory(creator: int) -> None:
+    """Remove what ModSecurity leaves behind at each start; a running chain has an IPC namespace for that."""
+    for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
+        _, identifier, _, _, made_by, *_ = line.split()
+        if int(made_by) == creator:
+            subprocess.run(["ipcrm", "-m", identifier], check=True)
 
 
 class Engine:
@@ -128,6 +138,7 @@ class Engine:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(timeout=5)
+        remove_shared_memory(self.process.pid)
         self._reader.join(timeout=5)
         if self.process.stdout is not None:
             self.process.stdout.close()

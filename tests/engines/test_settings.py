@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from running_engine import check, environment, write
+from running_engine import check, write
 
 from clover.errors import FunctionError
 from clover.functions import registry
@@ -117,13 +116,8 @@ def test_the_engine_accepts_every_folder_that_is_not_refused_and_stays_in_it(dri
 def test_nginx_reads_one_server_one_listener_and_the_upstreams_given(driver, tmp_path):
     program = driver.render(replace(PLAIN, directory=str(tmp_path)))
     write(program, tmp_path)
-    dump = subprocess.run(
-        [*(word for word in program.check if word not in ("-t", "-q")), "-T"],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    whole = replace(program, check=(*(word for word in program.check if word not in ("-t", "-q")), "-T"))
+    dump = check(whole).stdout
 
     assert dump.count("# configuration file") == 1
     assert dump.count("listen ") == 1

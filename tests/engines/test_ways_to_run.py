@@ -73,6 +73,10 @@ def assert_serves(engine: Engine) -> None:
     kind = "application/x-www-form-urlencoded"
     posted = get(engine.port, "/status/200", method="POST", body=body, Content_Type=kind)
     assert posted.status == 200, engine.text()
+    if engine.name == "firewall":
+        blocked = get(engine.port, "/?q=%3Cscript%3Ealert(1)%3C/script%3E")
+        assert blocked.status == 403
+        engine.wait_for(lambda line: line.startswith(b'{"transaction"') and blocked.trace_id.encode() in line)
 
 
 @AS_ROOT
@@ -84,7 +88,7 @@ def test_root_starts_it_and_its_workers_are_somebody_else(driver, settings, open
         shutil.chown(open_directory / name, "www-data")
 
     assert check(program).returncode == 0
-    with running(program, open_directory) as engine:
+    with running(program, open_directory, name=str(driver.type)) as engine:
         assert_serves(engine)
         assert "www-data" in owners(engine.process.pid)
 
@@ -101,7 +105,7 @@ def test_an_ordinary_user_starts_it(driver, settings, open_directory):
 
     result = check(program, *become, output_owner=user.pw_uid)
     assert result.returncode == 0, result.stdout
-    with running(program, open_directory, *become, output_owner=user.pw_uid) as engine:
+    with running(program, open_directory, *become, output_owner=user.pw_uid, name=str(driver.type)) as engine:
         assert_serves(engine)
         assert owners(engine.process.pid) == {ORDINARY}
 
@@ -121,7 +125,7 @@ def test_it_runs_in_a_user_namespace_that_has_only_root(driver, settings, open_d
 
     result = check(program, *become, output_owner=user.pw_uid)
     assert result.returncode == 0, result.stdout
-    with running(program, open_directory, *become, output_owner=user.pw_uid) as engine:
+    with running(program, open_directory, *become, output_owner=user.pw_uid, name=str(driver.type)) as engine:
         assert_serves(engine)
 
 
@@ -130,7 +134,7 @@ def test_it_writes_nowhere_but_below_its_folder(driver, settings, open_directory
     program = driver.render(settings)
     write(program, open_directory)
 
-    with running(program, open_directory) as engine:
+    with running(program, open_directory, name=str(driver.type)) as engine:
         assert_serves(engine)
         for process in processes(engine.process.pid):
             for descriptor in (Path("/proc") / str(process) / "fd").iterdir():
@@ -146,11 +150,11 @@ def test_a_killed_process_group_leaves_nothing_and_starts_again_at_once(driver, 
     program = driver.render(settings)
     write(program, open_directory)
 
-    with running(program, open_directory) as engine:
+    with running(program, open_directory, name=str(driver.type)) as engine:
         group = engine.process.pid
         assert processes(group)
     assert processes(group) == []
-    with running(program, open_directory) as engine:
+    with running(program, open_directory, name=str(driver.type)) as engine:
         assert get(engine.port, "/healthz").status == 200
 
 
@@ -160,7 +164,7 @@ def test_it_stops_in_time_when_it_is_asked_to_although_a_client_is_connected(dri
     write(program, open_directory)
 
     with (
-        running(program, open_directory) as engine,
+        running(program, open_directory, name=str(driver.type)) as engine,
         socket.create_connection(("127.0.0.1", engine.port)) as client,
     ):
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")

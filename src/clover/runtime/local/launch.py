@@ -1,8 +1,8 @@
 """Starting a node in namespaces of its own, and hearing from it until it is ready.
 
-The node is told apart from its starter by three namespaces: user (only for an ordinary user), mount and process id. It
-keeps the host's network, so that the gateway can listen there. It reports one JSON object a line on its standard output
-until it is ready or has failed; then it is on its own.
+The node is told apart from its starter by four namespaces: user (only for an ordinary user), mount, process id and
+IPC. It keeps the host's network, so that the gateway can listen there. It reports one JSON object a line on its
+standard output until it is ready or has failed; then it is on its own.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ Event = dict[str, Any]
 def unshare_argv(command: Sequence[str], *, rootless: bool) -> tuple[str, ...]:
     """Return the command that runs `command` as the first process of its own namespaces."""
     user = ("--user", "--map-root-user") if rootless else ()
+    # --ipc: ModSecurity makes a System V shared memory segment at each start and never removes it.
     # --kill-child: whoever ends `unshare` ends the node, too.
-    return ("unshare", *user, "--mount", "--pid", "--fork", "--kill-child", "--", *command)
+    return ("unshare", *user, "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--", *command)
 
 
 def start(arguments: Sequence[str], *, log: Path) -> subprocess.Popen[str]:
