@@ -121,7 +121,11 @@ def moments(hop: Hop, *, start_nano: int, end_nano: int, cells: int) -> list[int
 
 
 def failed_attempts(hop: Hop) -> list[SpanAnswer]:
-    """Return the calls to a next hop that never arrived there."""
+    """
+    Return the calls that got no answer from where they went: Envoy says so with its response flags.
+
+    An error status alone is an answer, and a next hop whose spans were lost has still been reached.
+    """
     arrived = {child.entry["parentSpanId"] for child in hop.children}
     callers = {span["parentSpanId"] for span in hop.spans}
     return [
@@ -131,7 +135,7 @@ def failed_attempts(hop: Hop) -> list[SpanAnswer]:
         and span["kind"] == "Client"
         and span["spanId"] not in arrived
         and span["spanId"] not in callers
-        and (span["status"] == "Error" or response_flags(span))
+        and response_flags(span)
     ]
 
 

@@ -136,6 +136,8 @@ def _notes(hop: Hop, logs: Sequence[LogAnswer], *, marks: Marks, full: bool) -> 
     for call in hops.failed_attempts(hop):
         flags = ",".join(hops.response_flags(call))
         cluster, answer = hops.upstream_cluster(call) or "its next hop", hops.http_status(call) or "no answer"
+        if cluster.startswith("inbound|"):
+            cluster = "its own function"
         failure = f"{marks.bad} call to {cluster} failed: {answer} {flags}".rstrip()
         yield Text(screen.printable(failure), style="bold red")
     if hop.flags:

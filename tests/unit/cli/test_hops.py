@@ -63,6 +63,13 @@ def test_a_call_that_never_arrived_is_a_failed_attempt_and_one_that_did_is_not()
     assert not any(hops.failed_attempts(hop) for hop in hops.fold(answers.through_v1()["spans"]))
 
 
+def test_an_error_status_is_an_answer_and_no_failed_call():
+    spans = answers.blocked()["spans"]
+    spans[-1]["status"] = "Error"
+
+    assert not any(hops.failed_attempts(hop) for hop in hops.fold(spans))
+
+
 def test_a_moment_belongs_to_the_deepest_span_that_covers_it():
     gateway, firewall = hops.fold(answers.blocked()["spans"])
 
