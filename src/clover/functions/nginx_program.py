@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from clover.functions.driver import Process, Program, Settings
 from clover.kit.requirements import Requirement
 
-NGINX = Requirement(name="nginx", package="nginx-light", needed_for="functions with the engine nginx or modsecurity")
+NGINX = Requirement(name="nginx", package="nginx", needed_for="functions with the engine nginx or modsecurity")
 CONFIGURATION = "nginx.conf"
 
 

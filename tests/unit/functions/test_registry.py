@@ -76,7 +76,7 @@ def test_a_chain_needs_what_its_engines_need_each_once():
         "crs-setup.conf",
     ]
     assert {requirement.package for requirement in needed} == {
-        "nginx-light",
+        "nginx",
         "libnginx-mod-http-modsecurity",
         "modsecurity-crs",
     }
