@@ -99,6 +99,8 @@ def clover(prefix: Sequence[str] = ()) -> Iterator[Clover]:
     """Provide the command; whatever it brought up is down when the block is left."""
     # Not pytest's tmp_path: the path of a Unix socket has 107 bytes at most.
     root = Path(tempfile.mkdtemp(prefix="clv"))
+    # Root's engines run their workers as another user, who must get through.
+    root.chmod(0o711)
     command = Clover(root, tuple(prefix))
     try:
         yield command

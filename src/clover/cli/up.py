@@ -102,6 +102,17 @@ def _make_directory(directory: Path) -> None:
             )
         )
     directory.mkdir(mode=mode)
+    closed = [parent for parent in directory.absolute().parents if not parent.stat().st_mode & 0o001]
+    if os.geteuid() == 0 and closed:
+        directory.rmdir()
+        raise HostError(
+            Problem(
+                code="CLV2106",
+                where=str(closed[0]),
+                what="only its owner may pass through this folder, and the engines' workers run as another user",
+                hint=f"chmod o+x {closed[0]}, or set CLOVER_RUN to a folder elsewhere",
+            )
+        )
 
 
 def _gateway_problems(chain: Chain) -> list[Problem]:
@@ -117,7 +128,7 @@ def _gateway_problems(chain: Chain) -> list[Problem]:
                     code="CLV2101",
                     where=str(chain.gateway.mark),
                     what=f"the gateway cannot listen on {address[0]}:{address[1]}: {failure.strerror}",
-                    hint=f"clover up --port {_free_port(address[0])} ... (who has it: ss -ltnp 'sport = :{address[1]}')",
+                    hint=f"clover up --port {_free_port(address[0])} ...; who has it: ss -ltnp sport = :{address[1]}",
                 )
             ]
     return []

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 SIDECAR_MARK = 1337
-"""Socket mark of the sidecars' own connections, which interception leaves alone (Istio uses the number as a user id)."""
+"""Socket mark of the sidecars' own connections, which interception leaves alone (for Istio it is a user id)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

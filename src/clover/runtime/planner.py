@@ -166,7 +166,7 @@ def _engine(program: Program) -> ProcessPlan:
 
 def _sidecar(identity: ir.Identity, site: Site, *, network: str | None) -> tuple[ProcessPlan, str]:
     directory = workload_directory(site, identity.workload)
-    admin = str(directory / "admin.sock")
+    admin = str(directory / "envoy.sock")
     text = bootstrap.bootstrap(
         identity,
         node=identity.workload,

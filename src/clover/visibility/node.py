@@ -130,7 +130,7 @@ class RunningNode:
                 )
             )
         try:
-            socket = Path(plan.directory, "admin.sock")
+            socket = Path(plan.directory, "envoy.sock")
             _, body = await asyncio.to_thread(unix_http.fetch, socket, PROXY_VIEWS[what])
         except OSError as failure:
             raise MeshError(

@@ -1,1 +1,1 @@
-"""The local backend: Linux namespaces, links, nftables and processes on this machine. It knows plans and nothing else."""
+"""The local backend: namespaces, links, nftables and processes on this machine. It knows plans and nothing else."""

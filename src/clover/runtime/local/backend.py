@@ -27,7 +27,7 @@ Output = Callable[[WorkloadPlan, ProcessPlan, bytes], None]
 
 
 async def prepare(plan: Plan) -> None:
-    """Write every file and make every namespace, link and rule of the plan. Raises HostError with the kernel's words."""
+    """Write every file; make every namespace, link and rule of the plan. Raises HostError with the kernel's words."""
     await asyncio.gather(asyncio.to_thread(_write_files, plan), _build_network(plan))
 
 
@@ -137,7 +137,7 @@ def _write_files(plan: Plan) -> None:
 
 async def _build_network(plan: Plan) -> None:
     folder = Path(plan.directory, "netns")
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.mkdir(mode=0o700, exist_ok=True)  # noqa: ASYNC240 - one system call
     hosts = Path(plan.directory, "hosts")
     files.write(hosts, network.hosts_file(plan), mode=0o644)
     names = [network.FABRIC, *(workload.name for workload in plan.workloads)]

@@ -12,9 +12,11 @@ import fcntl
 import hashlib
 import json
 import os
+import select
 import shutil
 import signal
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -94,13 +96,47 @@ def stop(directory: Path, *, patience_s: float) -> bool:
     found = directory.exists()
     ledger = read(directory)
     if ledger and alive(directory):
-        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(ledger.pid, number)
-            deadline = time.monotonic() + wait_s
-            while alive(directory) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if not alive(directory):
-                break
+        with contextlib.ExitStack() as stack:
+            watched = [stack.enter_context(_process(pid)) for pid in (ledger.pid, *_starter(ledger.pid))]
+            for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(ledger.pid, number)
+                if _gone(watched, within_s=wait_s):
+                    break
     shutil.rmtree(directory, ignore_errors=True)
     return found
+
+
+def _starter(pid: int) -> tuple[int, ...]:
+    """Return the `unshare` that waits for the node; it ends right after it."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace").splitlines()
+        parent = next(int(line.split()[1]) for line in lines if line.startswith("PPid:"))
+        return (parent,) if Path(f"/proc/{parent}/comm").read_text().strip() == "unshare" else ()
+    except (OSError, StopIteration):
+        return ()
+
+
+@contextlib.contextmanager
+def _process(pid: int) -> Iterator[int | None]:
+    """Provide a descriptor that becomes readable when the process has ended; None if it has already."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        yield None
+        return
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _gone(watched: Sequence[int | None], *, within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    for handle in watched:
+        if handle is None:
+            continue
+        left = max(deadline - time.monotonic(), 0)
+        if not select.select([handle], [], [], left)[0]:
+            return False
+    return True

@@ -1,8 +1,8 @@
 """Linux namespaces: the few system calls that Python 3.11 has no name for.
 
-The node lives in its own process-id and mount namespaces (and, for an ordinary user, a user namespace): when it dies, the
-kernel kills every process of the chain, and with the last of them go the network namespaces, links, nftables rules and
-mounts. Nothing has to be found and taken back afterwards.
+The node lives in its own process-id and mount namespaces (and, for an ordinary user, a user namespace): when it dies,
+the kernel kills every process of the chain, and with the last of them go the network namespaces, links, nftables rules
+and mounts. Nothing has to be found and taken back afterwards.
 """
 
 from __future__ import annotations

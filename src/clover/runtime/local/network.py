@@ -1,4 +1,4 @@
-"""The chain's network as text for `ip -batch` and `nft -f`: pure, so that what is set up can be read in a golden file."""
+"""The chain's network as text for `ip -batch` and `nft -f`: pure, so that a golden file shows what is set up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One process of a workload, kept running: checked, started, waited for, and started again with back-off when it dies."""
+"""One process of a workload, kept running: checked, started, waited for, and started again when it dies."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Supervisor:
             )
 
     async def run(self) -> None:
-        """Start the process and keep it running. Raises FunctionError or MeshError if it dies before it was ever ready."""
+        """Keep the process running. Raises FunctionError or MeshError if it dies before it was ever ready."""
         backoff_s = FIRST_BACKOFF_S
         loop = asyncio.get_running_loop()
         try:
@@ -148,8 +148,7 @@ class Supervisor:
         return _ending(code)
 
     async def _read(self, child: asyncio.subprocess.Process) -> None:
-        assert child.stdout is not None
-        while chunk := await child.stdout.read(65536):
+        while child.stdout and (chunk := await child.stdout.read(65536)):
             if lines := self._log.write(chunk):
                 self._output(lines)
         if lines := self._log.flush():
