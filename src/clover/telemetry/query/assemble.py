@@ -239,7 +239,7 @@ def _records_without(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
         if line.span_id and line.span_id not in tree.spans:
             yield f"{_place(line)} logged a request under span {line.span_id}, which is missing"
     logged = {line.span_id for line in records}
-    servers = [span for span in tree.spans.values() if span.proxy and span.kind == "Server"]
+    servers = [span for span in map(tree.spans.__getitem__, tree.order) if span.proxy and span.kind == "Server"]
     for span in servers:
         if span.span_id not in logged:
             yield f"{_place(span)} has span {span.span_id}, whose access log record is missing"

@@ -7,8 +7,12 @@ from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-PROTO = resources.files(__package__) / "otlp.proto"
-"""What the engine's protobuf reader reads; the message names are those of `frames`."""
+
+def format_schema(message: str) -> str:
+    """Return the engine's setting for input made of `message`s of `otlp.proto`."""
+    path = str(resources.files(__package__) / "otlp.proto")
+    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+    return f"format_schema = '{quoted}:{message}'"
 
 
 def statements(*, retention_hours: int) -> Iterator[str]:

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import fcntl
+import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -19,15 +22,17 @@ from typing import Any, TypeVar
 
 from clover.errors import HostError, Problem
 from clover.telemetry.store import frames, rejects, schema
-from clover.telemetry.store.engine import EngineError, Session, open_session
+from clover.telemetry.store.engine import EngineError, Input, Session, open_session
 
 T = TypeVar("T")
 
 TRACES, LOGS, LINES = "traces", "logs", "lines"
-_INSERTS = {
-    TRACES: (f"INSERT INTO traces_in SETTINGS format_schema = '{schema.PROTO}:SpanRow'", "Protobuf"),
-    LOGS: (f"INSERT INTO logs_in SETTINGS format_schema = '{schema.PROTO}:LogRow'", "Protobuf"),
-    LINES: ("INSERT INTO lines_in", "RowBinary"),
+# One block, so one part: an insert is stored wholly or not at all, and the views see all of it at once.
+_WHOLE = "max_insert_block_size = 10000000, input_format_parallel_parsing = 0"
+_INPUTS = {
+    TRACES: Input(table="traces_in", format="Protobuf", settings=f"{schema.format_schema('SpanRow')}, {_WHOLE}"),
+    LOGS: Input(table="logs_in", format="Protobuf", settings=f"{schema.format_schema('LogRow')}, {_WHOLE}"),
+    LINES: Input(table="lines_in", format="RowBinary", settings=_WHOLE),
 }
 
 
@@ -90,7 +95,7 @@ class Store:
         self.directory = directory
         self._retention_hours = retention_hours
         self._limits = limits
-        self._queues = {kind: _Queue() for kind in _INSERTS}
+        self._queues = {kind: _Queue() for kind in _INPUTS}
         self._wanted = asyncio.Event()
         self._urgent = asyncio.Event()
         self._committed = asyncio.Condition()
@@ -102,6 +107,7 @@ class Store:
         self._problems: dict[str, Problem] = {}
         self._writer = ThreadPoolExecutor(1, "clover-store-writer")
         self._reader = ThreadPoolExecutor(1, "clover-store-reader")
+        self._lock: int | None = None
         self._write_session: Session | None = None
         self._read_session: Session | None = None
 
@@ -223,39 +229,32 @@ class Store:
 
     def _remember(self, failure: EngineError | None) -> None:
         """Show a commit that failed as a problem, and take it back when a commit succeeds."""
-        if failure is None:
-            self._problems.pop("CLV6001", None)
-        elif failure.no_space:
-            self._problems["CLV6001"] = Problem(
-                code="CLV6001",
-                where=str(self.directory),
-                what="the telemetry store has no space left on its disk: new spans and logs are refused",
-                hint="free some space; the store goes on by itself",
-            )
-        else:
-            self._problems["CLV6001"] = Problem(
-                code="CLV6001",
-                where=str(self.directory),
-                what=f"the telemetry store cannot write: {failure}",
-            )
+        for code in ("CLV6001", "CLV6006"):
+            self._problems.pop(code, None)
+        if failure is not None:
+            problem = _full(self.directory) if failure.no_space else _unwritable(self.directory, failure)
+            self._problems[problem.code] = problem
 
     # ---- in the writer's thread
 
     def _open(self) -> None:
         try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _locked(self.directory)
             self._write_session = open_session(self.directory, memory_bytes=self._limits.memory_bytes)
             for statement in schema.statements(retention_hours=self._retention_hours):
                 self._write_session.command(statement)
             self._read_session = open_session(self.directory, memory_bytes=self._limits.memory_bytes)
+        except BlockingIOError as failure:
+            raise HostError(_in_use(self.directory)) from failure
         except (EngineError, OSError) as failure:
             raise HostError(_unopened(self.directory, failure)) from failure
 
     def _insert_all(self, kind: str, payloads: Sequence[bytes]) -> list[Exception | None]:
         """Insert the payloads together; say for each what went wrong, None for nothing."""
-        session = _open(self._write_session)
-        sql, format_ = _INSERTS[kind]
+        session = _ready(self._write_session)
         if kind == LINES:
-            return rejects.insert_each(list(payloads), lambda some: session.insert(sql, format_, some))
+            return rejects.insert_each(list(payloads), lambda some: session.insert(_INPUTS[kind], some))
         outcomes: list[Exception | None] = []
         rows: list[list[bytes]] = []
         for payload in payloads:
@@ -268,7 +267,7 @@ class Store:
         sound = [index for index, failure in enumerate(outcomes) if failure is None and rows[index]]
         results = rejects.insert_each(
             [b"".join(rows[index]) for index in sound],
-            lambda some: session.insert(sql, format_, some),
+            lambda some: session.insert(_INPUTS[kind], some),
         )
         for index, result in zip(sound, results, strict=True):
             outcomes[index] = result
@@ -279,7 +278,7 @@ class Store:
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a SELECT whose values are bound as `{name:Type}`."""
         await self._opened.wait()
-        session = _open(self._read_session)
+        session = _ready(self._read_session)
         return await asyncio.get_running_loop().run_in_executor(self._reader, session.query, sql, parameters)
 
     async def after_next_commit(self, *, seen: int, timeout_s: float) -> int:
@@ -331,9 +330,11 @@ class Store:
         for session in (self._read_session, self._write_session):
             if session is not None:
                 session.close()
+        if self._lock is not None:
+            os.close(self._lock)
 
 
-def _open(session: Session | None) -> Session:
+def _ready(session: Session | None) -> Session:
     if session is None:
         raise RuntimeError("the store is not open")
     return session
@@ -348,20 +349,55 @@ def _settle(item: _Waiting, failure: Exception | None) -> None:
         item.done.set_exception(failure)
 
 
+def _locked(directory: Path) -> int:
+    """Keep other processes out of the store until this one ends, however it ends; the engine's own refusal is mute."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _in_use(directory: Path) -> Problem:
+    return Problem(
+        code="CLV6003",
+        where=str(directory),
+        what=f"the telemetry store in {str(directory)!r} is in use by another process",
+        hint="stop that process, or choose another folder with CLOVER_STATE",
+    )
+
+
 def _unopened(directory: Path, failure: Exception) -> Problem:
-    text = str(failure)
-    if "lock" in text.lower() or "already" in text:
-        return Problem(
-            code="CLV6003",
-            where=str(directory),
-            what=f"the telemetry store is in use by another process: {text}",
-            hint="stop that process, or choose another folder with CLOVER_STATE",
-        )
+    no_space = isinstance(failure, EngineError) and failure.no_space
+    if no_space or (isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)):
+        return _full(directory)
+    missing = isinstance(failure, OSError)
     return Problem(
         code="CLV6004",
         where=str(directory),
-        what=f"the telemetry store does not open: {text}",
-        hint=f"move it away to start an empty one: mv {directory} {directory}.broken",
+        what=f"the telemetry store in {str(directory)!r} does not open: {failure}",
+        hint=""
+        if missing
+        else f"to start an empty one, move it away: mv {directory} {directory.with_name(directory.name + '.broken')}",
+    )
+
+
+def _unwritable(directory: Path, failure: EngineError) -> Problem:
+    return Problem(
+        code="CLV6006",
+        where=str(directory),
+        what=f"the telemetry store in {str(directory)!r} cannot write, new spans and logs are refused: {failure}",
+    )
+
+
+def _full(directory: Path) -> Problem:
+    return Problem(
+        code="CLV6001",
+        where=str(directory),
+        what=f"the telemetry store in {str(directory)!r} has no space left on its disk: new spans and logs are refused",
+        hint="free some space; the store goes on by itself",
     )
 
 
