@@ -90,7 +90,7 @@ async def test_a_new_cluster_and_the_route_to_it_arrive_without_a_failed_request
         while not stop.is_set():
             statuses.append((await mesh.fetch()).status)
 
-    async with asyncio.TaskGroup() as tasks, envoy.echoing() as other:
+    async with envoy.echoing() as other, asyncio.TaskGroup() as tasks:
         tasks.create_task(client())
         for name in (V1, V2, MAIN, V2, V1):
             result = await mesh.push(mesh.gateway(route(forward(name)), backends={name: other}))

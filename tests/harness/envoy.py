@@ -123,14 +123,16 @@ async def fetch(port: int, path: str = "/", *, host: str = "127.0.0.1", method: 
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     given = {"host": host, "connection": "close"} | {name.replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
-    writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
-    async with asyncio.timeout(10):
-        top = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip()
-        status, *lines = top.split("\r\n")
-        found = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        body = await reader.readexactly(int(found.get("content-length", 0)))
-    writer.close()
-    await writer.wait_closed()
+    try:
+        async with asyncio.timeout(10):
+            writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
+            top = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip()
+            status, *lines = top.split("\r\n")
+            found = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+            body = await reader.readexactly(int(found.get("content-length", 0)))
+    finally:
+        writer.close()
+        await writer.wait_closed()
     return Answer(status=int(status.split()[1]), headers=found, body=body)
 
 
@@ -150,6 +152,8 @@ async def echoing() -> AsyncIterator[int]:
                 writer.write(b"HTTP/1.1 200 OK\r\nserver: backend\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
                 await writer.drain()
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     try:

@@ -140,6 +140,8 @@ class Stream:
                 state.wildcard = True
                 continue
             state.subscribed.add(name)
+            if first and name in state.known:
+                continue
             state.untold.add(name)
             if not first:
                 # Asking again means "I lost it": the version alone must not keep it back.
@@ -203,7 +205,9 @@ class Stream:
         for resource in response.resources:
             state.suspects.discard(resource.name)
             if resource.name in refused:
-                state.rejected[resource.name] = Rejection(resource=resource, error=error)
+                # What has been replaced meanwhile is no longer of interest; the new version may well be right.
+                if self.snapshot.resources[response.type_url].get(resource.name) == resource:
+                    state.rejected[resource.name] = Rejection(resource=resource, error=error)
             elif resource.name not in state.withdrawn:
                 state.known[resource.name] = resource.version
         state.withdrawn.clear()
@@ -232,17 +236,17 @@ class Stream:
         """Return all that the rules allow to be sent now."""
         return [response for type_url in TYPES if (response := self._next(type_url)) is not None]
 
-    def _is_due(self, resource: Resource) -> bool:
+    def _is_due(self, type_url: str, *, new: bool) -> bool:
         """
-        Tell whether all that must come before `resource` has been accepted or refused.
+        Tell whether all that must come before resources of a type has been accepted or refused.
 
         Clusters and endpoints wait for nothing: Envoy acknowledges a new cluster only when it has its endpoints. A
-        table that the proxy does not have is wanted by a listener that waits for it.
+        table that is new to the proxy is wanted by a listener that waits for it.
         """
-        if resource.type_url in (CLUSTER, ENDPOINTS):
+        if type_url in (CLUSTER, ENDPOINTS):
             return True
         earlier = [CLUSTER, ENDPOINTS]
-        if resource.type_url == ROUTES and resource.name in self._types[ROUTES].known:
+        if type_url == ROUTES and not new:
             earlier.append(LISTENER)
         if any(self._types[other].outstanding or self._additions(other) for other in earlier):
             return False
@@ -295,7 +299,8 @@ class Stream:
         if not state.opened or state.outstanding is not None:
             return None
         missing = self._additions(type_url)
-        additions = [resource for resource in missing if self._is_due(resource)]
+        due = {new: bool(missing) and self._is_due(type_url, new=new) for new in (True, False)}
+        additions = [resource for resource in missing if due[resource.name not in state.known]]
         if state.suspects:
             suspects = [resource for resource in additions if resource.name in state.suspects]
             additions = suspects[:1] or additions
@@ -352,9 +357,13 @@ class Stream:
         """Clusters go last, when nothing that the proxy uses can lead to them."""
         if type_url != CLUSTER:
             return True
-        later = (LISTENER, ROUTES)
-        return not self._refused() and all(
-            self._types[other].outstanding is None and not self._additions(other) for other in later
+        if not self._types[LISTENER].opened or self._removals(LISTENER) or self._refused():
+            return False
+        if not self._released and self._unasked(LISTENER):
+            # It has just come back, and has not said yet which tables it uses.
+            return False
+        return all(
+            self._types[other].outstanding is None and not self._additions(other) for other in (LISTENER, ROUTES)
         )
 
     def _refused(self) -> bool:

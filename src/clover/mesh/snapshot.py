@@ -132,7 +132,7 @@ def shares_add_up(snapshot: Snapshot) -> Iterator[Problem]:
         if not isinstance(route.action, ir.Forward):
             continue
         weights = [share.weight for share in route.action.to]
-        if not weights or min(weights) < 0 or (len(weights) > 1 and sum(weights) == 0):
+        if not weights or (len(weights) > 1 and sum(weights) == 0):
             yield Problem(
                 code="CLV4305",
                 where=_where(snapshot, route.sources),
