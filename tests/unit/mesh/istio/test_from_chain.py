@@ -1,0 +1,62 @@
+from clover.kit import documents
+from clover.mesh.istio import from_chain, parse, render, resources, validate
+from clover.spec import load
+from harness import policies
+
+
+def rendered(chain):
+    return {resources.key(resource): render.render(resource)["spec"] for resource in from_chain.resources_from(chain)}
+
+
+def test_a_chain_means_a_gateway_its_entrance_subsets_for_versions_and_mirrors():
+    shadow = {"host": "shadow", "port": {"number": 9180}}
+    to_waf = {"route": [{"destination": {"host": "waf", "port": {"number": 9180}}}], "mirror": shadow}
+
+    assert rendered(policies.sample_chain()) == {
+        "Gateway/default/sdc-gateway": {
+            "selector": {"istio": "ingressgateway"},
+            "servers": [{"port": {"number": 8080, "protocol": "HTTP", "name": "http"}, "hosts": ["*"]}],
+        },
+        "VirtualService/default/sdc": {"hosts": ["*"], "gateways": ["sdc-gateway"], "http": [to_waf]},
+        "DestinationRule/default/lb": {
+            "host": "lb",
+            "subsets": [
+                {"name": "v1", "labels": {"version": "v1"}},
+                {"name": "v2", "labels": {"version": "v2"}},
+            ],
+        },
+        "VirtualService/default/waf": {"hosts": ["waf"], "http": [to_waf]},
+    }
+
+
+def test_an_address_other_than_loopback_is_said_in_the_gateway():
+    chain = load.parse(policies.CHAIN.replace("{port: 8080,", "{port: 8080, address: 0.0.0.0,"), "chain.yaml")
+
+    (server,) = rendered(chain)["Gateway/default/sdc-gateway"]["servers"]
+
+    assert server["bind"] == "0.0.0.0"
+
+
+def test_a_mirrored_function_named_as_the_chain_does_not_lose_its_mirror():
+    chain = load.parse(policies.CHAIN.replace("{name: sdc}", "{name: waf}"), "chain.yaml")
+
+    assert {"VirtualService/default/waf", "VirtualService/default/waf-gateway"} <= set(rendered(chain))
+
+
+def test_the_services_of_a_chain_have_ports_without_names():
+    service = from_chain.services_from(policies.sample_chain())[1]
+
+    assert service == {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "lb", "namespace": "default", "labels": {"app": "lb"}},
+        "spec": {"selector": {"app": "lb"}, "ports": [{"port": 9180, "protocol": "TCP"}]},
+    }
+
+
+def test_what_a_chain_means_is_sound_and_is_read_back_as_it_is():
+    found = policies.chain_resources()
+    text = render.render_yaml(map(render.render, found))
+
+    assert validate.check(policies.REGISTRY, found) == ()
+    assert parse.parse(documents.parse(text, "rendered.yaml")) == found
