@@ -14,5 +14,5 @@ from clover.telemetry.store.store import Limits
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def store(tmp_path_factory) -> AsyncIterator[Store]:
     directory: Path = tmp_path_factory.mktemp("store")
-    async with open_store(directory, limits=Limits(commit_interval_s=0.01)) as opened:
+    async with open_store(directory, limits=Limits(commit_interval_s=0, commit_share=1)) as opened:
         yield opened

@@ -39,7 +39,7 @@ async def answer(store: Store, command: str, *arguments: str) -> str:
 
 async def main(directory: Path) -> None:
     loop = asyncio.get_running_loop()
-    async with open_store(directory, limits=Limits(commit_interval_s=0.01)) as store:
+    async with open_store(directory, limits=Limits(commit_interval_s=0, commit_share=1)) as store:
         await store.opened()
         print("open", flush=True)
         while line := await loop.run_in_executor(None, sys.stdin.readline):

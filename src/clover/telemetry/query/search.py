@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from clover.errors import DocumentError, Problem
@@ -180,19 +180,32 @@ def search_query(wanted: Filter) -> tuple[str, dict[str, Any]]:
     return sql, spans.parameters | {"limit": wanted.limit}
 
 
+WINDOWS_S = (60.0, 900.0, 6 * 3600.0)
+"""How far back a search looks first: most people ask for the newest, and the table is ordered by time."""
+
+
 async def find_traces(store: Answers, wanted: Filter) -> list[TraceSummary]:
     """Return the traces wanted, newest first; a filter that means nothing is a `DocumentError`."""
     if problems := tuple(check(wanted)):
         raise DocumentError(*problems)
-    return [
-        TraceSummary(
-            trace_id=row["trace_id"],
-            root=f"{row['root'][0]} {row['root'][1]}".strip(),
-            duration_ms=row["root"][2] / 1e6,
-            span_count=row["span_count"],
-            error_count=row["error_count"],
-            services=tuple(row["services"]),
-            start_unix_nano=row["start"],
-        )
-        for row in await store.query(*search_query(wanted))
-    ]
+    for window_s in WINDOWS_S:
+        if not wanted.since_s or window_s < wanted.since_s:
+            rows = await store.query(*search_query(replace(wanted, since_s=window_s)))
+            if len(rows) == wanted.limit:
+                break
+    else:
+        rows = await store.query(*search_query(wanted))
+    return [_summary(row) for row in rows]
+
+
+def _summary(row: Mapping[str, Any]) -> TraceSummary:
+    service, name, duration_ns = row["root"]
+    return TraceSummary(
+        trace_id=row["trace_id"],
+        root=f"{service} {name}".strip(),
+        duration_ms=duration_ns / 1e6,
+        span_count=row["span_count"],
+        error_count=row["error_count"],
+        services=tuple(row["services"]),
+        start_unix_nano=row["start"],
+    )

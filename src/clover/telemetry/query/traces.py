@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from clover.errors import DocumentError, Problem
@@ -18,10 +19,10 @@ _HEX = re.compile(r"[0-9a-f]{8,32}")
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LATEST = """
     SELECT TraceId AS trace_id FROM otel_traces
-    WHERE TraceId != '' AND Timestamp <= now64(9) + toIntervalSecond(5)
-        AND Timestamp >= (SELECT max(Timestamp) FROM otel_traces WHERE Timestamp <= now64(9) + toIntervalSecond(5))
-            - toIntervalSecond(60)
+    WHERE TraceId != '' AND Timestamp > now64(9) - toIntervalSecond({window_s:UInt64})
+        AND Timestamp <= now64(9) + toIntervalSecond(5)
     GROUP BY TraceId ORDER BY min(Timestamp) DESC LIMIT 1"""
+_LATEST_WINDOWS_S = (60, 3600, 10**9)
 _BY_REQUEST_ID = """
     SELECT DISTINCT TraceId AS trace_id FROM
     (
@@ -80,7 +81,9 @@ async def _resolve(store: Answers, wanted: str) -> str | None:
     """Return the trace id that is meant, None when nothing is stored of it yet."""
     text = wanted.strip().lower()
     if text == "latest":
-        rows = await store.query(_LATEST)
+        for window_s in _LATEST_WINDOWS_S:
+            if rows := await store.query(_LATEST, {"window_s": window_s}):
+                break
     elif _REQUEST_ID.fullmatch(text):
         rows = await store.query(_BY_REQUEST_ID, {"id": text})
     elif len(text) == 32 and _HEX.fullmatch(text):
@@ -113,7 +116,11 @@ async def _read(store: Answers, trace_id: str) -> Trace | None:
     logs = await store.query(_LOGS, {"id": trace_id})
     if not spans and not logs:
         return None
-    return assemble(trace_id, map(_span, spans), map(_line, logs))
+    found = assemble(trace_id, map(_span, spans), map(_line, logs))
+    if max(len(spans), len(logs)) < SPANS:
+        return found
+    reason = f"only the first {SPANS} spans and the first {SPANS} log lines of this trace are read"
+    return replace(found, complete=False, incomplete_because=(reason, *found.incomplete_because))
 
 
 def _span(row: Mapping[str, Any]) -> Span:

@@ -49,7 +49,10 @@ class Limits:
     commit_bytes: int = 4 << 20
     """This much is committed at once, without waiting for more."""
     commit_interval_s: float = 0.3
-    """Between two commits, unless `commit_bytes` wait."""
+    """At least this long between the beginnings of two commits, unless `commit_bytes` wait."""
+    commit_share: float = 0.25
+    """The most of the writer's time that commits of less than `commit_bytes` take: traffic of a few requests a second
+    must not keep a core busy, and on a machine that is busy already commits grow instead of adding to it."""
     memory_bytes: int = 768 << 20
     """The engine's own limit, above which it fails a statement; it idles far below."""
 
@@ -191,7 +194,7 @@ class Store:
         self._wanted.clear()
         self._urgent.clear()
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._limits.commit_interval_s
+        began = loop.time()
         for kind, queue in self._queues.items():
             if items := queue.take(2 * self._limits.commit_bytes):
                 await self._commit(kind, items)
@@ -203,8 +206,9 @@ class Store:
             self._wanted.set()
         if not self._closing and max(waiting, default=0) < self._limits.commit_bytes:
             # What comes while the last commit is fresh waits for company, unless it is company enough.
+            pause = max(self._limits.commit_interval_s, (loop.time() - began) / self._limits.commit_share)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(began + pause):
                     await self._urgent.wait()
 
     async def _commit(self, kind: str, items: Sequence[_Waiting]) -> None:
