@@ -63,6 +63,10 @@ class Answer:
         return ("v1" if self.server in V1_SERVERS else "v2") if self.server else ""
 
 
+class UnexpectedError(Exception):
+    """The story cannot go on; the message says why."""
+
+
 def main() -> int:
     """Tell the story, and return 1 if something was not as told."""
     parser = argparse.ArgumentParser(prog="script/demo", description="Show what Clover does.")
@@ -77,6 +81,9 @@ def main() -> int:
         return 1
     try:
         tell(doubts)
+    except UnexpectedError as failure:
+        doubts.append(str(failure))
+        typed("status", "--chain", "sdc")
     finally:
         title("6. Where to look next" if keep else "6. Down: no process, interface, rule or mount is left")
         if keep:
@@ -85,7 +92,7 @@ def main() -> int:
             typed("down", "sdc")
         else:
             print("   the chain was up before this demo, so it stays up")
-    if not keep:
+    if not keep and not doubts:
         print("\nTo look around yourself: script/demo --keep")
     for doubt in doubts:
         print(f"script/demo: not as expected: {doubt}", file=sys.stderr)
@@ -181,6 +188,8 @@ def request(address: str, method: str, path: str, headers: dict[str, str]) -> An
         connection.request(method, path, headers={"Host": "shop.example", **headers})
         answer = connection.getresponse()
         answer.read()
+    except (OSError, http.client.HTTPException) as failure:
+        raise UnexpectedError(f"{method} {path} got no answer from {address}: {failure!r}") from None
     finally:
         connection.close()
     _, trace, *_ = f"{answer.getheader('traceresponse', '')}-".split("-")
@@ -232,9 +241,12 @@ def any_port() -> int:
 
 
 def clover(*arguments: str, quiet: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a command and keep what it prints."""
+    """Run a command and keep what it prints. Raises UnexpectedError if it fails, unless that is fine (`quiet`)."""
     errors = subprocess.DEVNULL if quiet else None
-    return subprocess.run([CLOVER, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    done = subprocess.run([CLOVER, *arguments], stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    if done.returncode != 0 and not quiet:
+        raise UnexpectedError(f"clover {' '.join(arguments)} ended with {done.returncode}")
+    return done
 
 
 def typed(*arguments: str, stdin: str | None = None) -> int:

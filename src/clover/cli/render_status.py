@@ -32,7 +32,7 @@ def lines(status: StatusAnswer) -> Iterator[Text]:
         (status["chain"], "bold"),
         "  ",
         _state(status["state"]),
-        f"  {status['gateway']}  up {screen.duration(status['uptimeS'] * 1000)}",
+        f"  {status['gateway']}  up {_uptime(status['uptimeS'])}",
     )
     yield Text("")
     yield from screen.table(COLUMNS, [_row(workload) for workload in status["workloads"]])
@@ -45,6 +45,10 @@ def lines(status: StatusAnswer) -> Iterator[Text]:
     if status["problems"]:
         yield Text("")
         yield from screen.problems(status["problems"])
+
+
+def _uptime(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else screen.duration(seconds * 1000)
 
 
 def _row(workload: WorkloadAnswer) -> list[Text | str]:
