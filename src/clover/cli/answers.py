@@ -16,6 +16,8 @@ class SidecarAnswer(TypedDict):
     pid: int
     configVersion: str
     acknowledged: bool
+    lastExit: NotRequired[str]
+    """How it ended last time, with its last words; empty if it never did."""
 
 
 class WorkloadAnswer(TypedDict):

@@ -37,8 +37,7 @@ def lines(status: StatusAnswer) -> Iterator[Text]:
     yield Text("")
     yield from screen.table(COLUMNS, [_row(workload) for workload in status["workloads"]])
     for workload in status["workloads"]:
-        if workload.get("lastExit") and not workload["ready"]:
-            yield Text(f"{workload['workload']}: last exit: {screen.printable(workload['lastExit'])}", style="yellow")
+        yield from _last_exits(workload)
     if store := status.get("store"):
         yield Text("")
         yield _store(store)
@@ -80,6 +79,20 @@ def _workload_state(workload: WorkloadAnswer) -> Text:
 
 def _state(state: str, *, about: str = "") -> Text:
     return Text(f"{about}{state}", style=_STATE_STYLES.get(state, ""))
+
+
+def _last_exits(workload: WorkloadAnswer) -> Iterator[Text]:
+    """Yield why a workload that is not ready is not: how its halves ended last time."""
+    if workload["ready"]:
+        return
+    sidecar = workload.get("sidecar")
+    said = {"engine": workload.get("lastExit", ""), "sidecar": sidecar.get("lastExit", "") if sidecar else ""}
+    for part, words in said.items():
+        first, *more = words.splitlines() or [""]
+        if first:
+            yield Text(f"{workload['workload']}: {part}: {screen.printable(first)}", style="yellow")
+        for line in more:
+            yield Text(f"    {screen.printable(line.strip())}")
 
 
 def _store(store: StoreAnswer) -> Text:

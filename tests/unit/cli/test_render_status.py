@@ -41,13 +41,19 @@ def text(answer):
 
 
 def test_a_chain_in_trouble_is_shown_as_its_golden(golden):
-    sidecar = {"state": "restarting", "restarts": 2, "pid": 0, "configVersion": "3", "acknowledged": False}
+    sidecar = {
+        "state": "restarting",
+        "restarts": 2,
+        "pid": 0,
+        "configVersion": "3",
+        "acknowledged": False,
+        "lastExit": "ended with signal 9\n| out of memory",
+    }
     answer = status(
         workload("gateway", "", engine="envoy", rps=120.44,
                  errorRate=0.025, p50Ms=3.2, p99Ms=18.0, address="127.0.0.1:8080"),
         workload("access-control", engine="modsecurity", rps=120.4, p50Ms=2.1, p99Ms=9.75),
-        workload("http-lb", "v1", engine="haproxy", state="restarting", ready=False, restarts=2, sidecar=sidecar,
-                 lastExit="sidecar: signal 9"),
+        workload("http-lb", "v1", engine="haproxy", state="restarting", ready=False, restarts=2, sidecar=sidecar,),
         workload("http-lb", "v2"),
         state="degraded",
         store={"path": "/s", "spans": 12345, "logs": 1, "refused": 0, "lost": 7, "bytes": 4_100_000},
