@@ -7,6 +7,7 @@ network: on two cores, start-up time is what is left when nothing waits for anyt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -111,7 +112,9 @@ async def _run(
     from clover.visibility.node import RunningNode
 
     statuses = {
-        workload.name: WorkloadStatus(name=workload.name, engine=ProcessStatus() if workload.engine_process else None)
+        workload.name: WorkloadStatus(
+            name=workload.name, engine=ProcessStatus() if workload.engine_process or workload.gateway else None
+        )
         for workload in plan.workloads
     }
     async with (
@@ -119,11 +122,18 @@ async def _run(
         serving_otlp(settings.directory / "otlp.sock", store),
         xds_server.serving(settings.directory / "xds.sock") as server,
     ):
+        relays = backend.relays(plan, tasks=tasks, statuses=statuses, changed=lambda _: None)
         controller = Controller(
             registry=planner.registry_from(chain, addressing.addresses_from(chain)),
             resources=resources_from(chain),
             server=server,
-            settings=Settings(mark=plan.mark, outbound_port=plan.outbound_port, inbound_port=plan.inbound_port),
+            settings=Settings(
+                mark=plan.mark,
+                outbound_port=plan.outbound_port,
+                inbound_port=plan.inbound_port,
+                gateway_proxy_protocol=True,
+            ),
+            publish=relays.publish,
         )
         node = RunningNode(
             plan=plan,
@@ -154,10 +164,12 @@ async def _run(
         async with (
             serving_api(settings.directory / "api.sock", node, tasks=tasks),
             backend.running(plan, tasks=tasks, statuses=statuses, output=output, changed=changed, progress=progress),
+            contextlib.aclosing(relays),
         ):
             timeline.mark("processes")
             tasks.create_task(controller.follow_readiness(), name="readiness")
             await controller.acknowledged(timeout_s=30)
+            await controller.publish()
             node.ready = True
             timeline.mark("acknowledged")
             result = _up_result(plan, book, statuses, timeline)

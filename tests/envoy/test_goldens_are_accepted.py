@@ -14,15 +14,13 @@ def test_envoy_accepts_the_configuration(case, tmp_path):
     assert envoy.validated(envoy.static(compile.resources_from(CASES[case])), tmp_path) == ""
 
 
-@pytest.mark.parametrize("namespace", [None, "/proc/self/ns/net"])
-def test_envoy_accepts_the_bootstrap(namespace, tmp_path):
+def test_envoy_accepts_the_bootstrap(tmp_path):
     text = bootstrap.bootstrap(
         SIDECAR,
         node="http-lb-v1",
         xds_socket=str(tmp_path / "xds.sock"),
         otlp_socket=str(tmp_path / "otlp.sock"),
         admin_socket=str(tmp_path / "admin.sock"),
-        network_namespace=namespace,
     )
 
     assert envoy.validated(text, tmp_path) == ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
@@ -26,6 +26,9 @@ from clover.mesh.xds.settings import Settings
 
 ACKNOWLEDGE_S = 5.0
 """How long proxies may take to acknowledge a change before it is reported as pending."""
+
+Address = tuple[str, int]
+"""IPv4 address and TCP port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +58,20 @@ class Controller:
     """Keeps the resources and the registry, and the proxies in step with them."""
 
     def __init__(
-        self, *, registry: Registry, resources: Iterable[Resource], server: Server, settings: Settings
+        self,
+        *,
+        registry: Registry,
+        resources: Iterable[Resource],
+        server: Server,
+        settings: Settings,
+        publish: Callable[[frozenset[Address]], Awaitable[None]],
     ) -> None:
         self._registry = registry
         self._resources = {key(resource): resource for resource in resources}
         self._server = server
         self._settings = settings
+        self._publish = publish
+        """Makes the gateways' addresses, and no others, reachable from outside; raises if it cannot."""
         self._snapshots: Mapping[str, Snapshot] = {}
         self._generation = 0
         self._changing = asyncio.Lock()
@@ -75,6 +86,10 @@ class Controller:
         """Send every proxy its first configuration. Raises DocumentError if the chain itself does not translate."""
         snapshots, _ = self._compile(self._registry, self._resources, {})
         self._generation = self._send(snapshots)
+
+    async def publish(self) -> None:
+        """Make the gateways reachable from outside. Raises HostError if an address is taken."""
+        await self._publish(_gateway_addresses(self._snapshots))
 
     async def apply(self, parsed: Parsed, *, dry_run: bool = False) -> Outcome:
         """Add or replace resources. Raises DocumentError or MeshError, and then nothing has changed."""
@@ -138,10 +153,12 @@ class Controller:
         if dry_run:
             return Outcome(changes=changes, warnings=warnings)
         before = self._snapshots
+        await self._publish(_gateway_addresses(snapshots))
         generation = self._send(snapshots)
         result = await self._server.acknowledged(generation, timeout_s=ACKNOWLEDGE_S)
         if result.problems:
             self._send(before)
+            await self._publish(_gateway_addresses(before))
             raise MeshError(*result.problems)
         self._resources = dict(wanted)
         return Outcome(
@@ -181,6 +198,14 @@ class Controller:
             what="there is no such resource",
             hint=f"did you mean {near[0]}?" if near else "clover get lists what there is",
         )
+
+
+def _gateway_addresses(snapshots: Mapping[str, Snapshot]) -> frozenset[Address]:
+    return frozenset(
+        (port.address, port.port)
+        for snapshot in snapshots.values()
+        for port in (snapshot.proxy.gateways if snapshot.proxy else ())
+    )
 
 
 def _late(node: str) -> Problem:

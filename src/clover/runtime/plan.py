@@ -51,11 +51,9 @@ class WorkloadPlan:
     """User that the engine's workers run as; '' : the current user."""
     sidecar: ProcessPlan
     engine_process: ProcessPlan | None = None
-    """None for the gateway, which is all sidecar."""
-    intercept: bool = True
-    """True: nftables redirects its TCP to the sidecar, in and out."""
-    host_network: bool = False
-    """True: the sidecar's process stays in the host's network and only dials from the workload's (the gateway)."""
+    """None for the gateway, whose only other process is the relay of its port."""
+    gateway: bool = False
+    """True: its sidecar takes what is published on the host, and nothing is redirected to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

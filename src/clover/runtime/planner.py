@@ -86,14 +86,9 @@ def workload_directory(site: Site, workload: str) -> PurePosixPath:
     return PurePosixPath(site.directory, "w", workload)
 
 
-def network_namespace(site: Site, workload: str) -> str:
-    """Return the path that a workload's network namespace is bound to."""
-    return str(PurePosixPath(site.directory, "netns", workload))
-
-
 def _gateway(chain: Chain, addresses: Addresses, site: Site) -> WorkloadPlan:
     identity = ir.Identity(chain=chain.name, namespace=chain.namespace, function=GATEWAY, workload=GATEWAY)
-    sidecar, text = _sidecar(identity, site, network=network_namespace(site, GATEWAY))
+    sidecar, text = _sidecar(identity, site)
     return WorkloadPlan(
         name=GATEWAY,
         function=GATEWAY,
@@ -104,8 +99,7 @@ def _gateway(chain: Chain, addresses: Addresses, site: Site) -> WorkloadPlan:
         directory=str(workload_directory(site, GATEWAY)),
         files={"envoy.json": text},
         sidecar=sidecar,
-        intercept=False,
-        host_network=True,
+        gateway=True,
     )
 
 
@@ -134,7 +128,7 @@ def _workload(chain: Chain, function: Function, version: Version, addresses: Add
         version=version.name,
         workload=name,
     )
-    sidecar, text = _sidecar(identity, site, network=None)
+    sidecar, text = _sidecar(identity, site)
     return WorkloadPlan(
         name=name,
         function=function.name,
@@ -164,7 +158,7 @@ def _engine(program: Program) -> ProcessPlan:
     )
 
 
-def _sidecar(identity: ir.Identity, site: Site, *, network: str | None) -> tuple[ProcessPlan, str]:
+def _sidecar(identity: ir.Identity, site: Site) -> tuple[ProcessPlan, str]:
     directory = workload_directory(site, identity.workload)
     admin = str(directory / "envoy.sock")
     text = bootstrap.bootstrap(
@@ -174,7 +168,6 @@ def _sidecar(identity: ir.Identity, site: Site, *, network: str | None) -> tuple
         otlp_socket=str(PurePosixPath(site.directory, "otlp.sock")),
         admin_socket=admin,
         mark=SIDECAR_MARK,
-        network_namespace=network,
     )
     process = ProcessPlan(
         name="sidecar",

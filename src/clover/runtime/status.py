@@ -35,7 +35,7 @@ class WorkloadStatus:
     name: str
     sidecar: ProcessStatus = field(default_factory=ProcessStatus)
     engine: ProcessStatus | None = None
-    """None for the gateway, which is all sidecar."""
+    """Of the gateway: the relay of its port on the host."""
 
     @property
     def takes_traffic(self) -> bool:

@@ -163,7 +163,7 @@ def _documents(texts: Sequence[tuple[str, str]]) -> list[Document]:
 
 def workload_row(plan: WorkloadPlan, status: WorkloadStatus, sidecar: NodeStatus | None) -> Json:
     """Return what `clover status --json` says of one workload, without its traffic."""
-    main = status.engine or status.sidecar
+    main = status.engine if plan.engine_process and status.engine else status.sidecar
     acknowledged = bool(sidecar and sidecar.connected and sidecar.acknowledged)
     return {
         "function": plan.function,

@@ -29,15 +29,11 @@ def bootstrap(
     otlp_socket: str,
     admin_socket: str,
     mark: int = 1337,
-    network_namespace: str | None = None,
-    source_address: str = "0.0.0.0",  # noqa: S104 -- "any address of that namespace"
 ) -> str:
     """
     Return a proxy's bootstrap as JSON.
 
-    `mark` is set on all its own connections, so that interception leaves them alone (0: none). With
-    `network_namespace` (a path such as `/run/netns/gateway`) they are made from that namespace, wherever the process
-    itself lives.
+    `mark` is set on all its own connections, so that interception leaves them alone (0: none).
     """
     document = {
         "node": {
@@ -69,7 +65,7 @@ def bootstrap(
             "cds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
             "lds_config": {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"},
         },
-        "cluster_manager": _cluster_manager(mark, network_namespace, source_address),
+        "cluster_manager": _cluster_manager(mark),
         "static_resources": {"clusters": [_grpc_over(XDS_CLUSTER, xds_socket), _grpc_over(OTLP_CLUSTER, otlp_socket)]},
         "layered_runtime": {
             "layers": [
@@ -101,25 +97,17 @@ def bootstrap(
     return json.dumps(document, indent=1)
 
 
-def _cluster_manager(mark: int, network_namespace: str | None, source_address: str) -> dict[str, Any]:
-    bind: dict[str, Any] = {}
-    if network_namespace is not None:
-        bind["source_address"] = {
-            "address": source_address,
-            "port_value": 0,
-            "network_namespace_filepath": network_namespace,
-        }
-    if mark:
-        bind["socket_options"] = [
-            {
-                "description": "mark",
-                "level": _SOL_SOCKET,
-                "name": _SO_MARK,
-                "int_value": mark,
-                "state": "STATE_PREBIND",
-            }
-        ]
-    return {"upstream_bind_config": bind} if bind else {}
+def _cluster_manager(mark: int) -> dict[str, Any]:
+    if not mark:
+        return {}
+    option = {
+        "description": "mark",
+        "level": _SOL_SOCKET,
+        "name": _SO_MARK,
+        "int_value": mark,
+        "state": "STATE_PREBIND",
+    }
+    return {"upstream_bind_config": {"socket_options": [option]}}
 
 
 def _grpc_over(name: str, socket: str) -> dict[str, Any]:

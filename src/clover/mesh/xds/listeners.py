@@ -18,6 +18,7 @@ from envoy.config.listener.v3.listener_components_pb2 import ListenerFilterChain
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2
+from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from clover.mesh import ir
@@ -138,6 +139,10 @@ def _inbound_chains(port: ir.InboundPort, identity: ir.Identity, settings: Setti
 def gateway(port: ir.GatewayPort, identity: ir.Identity, settings: Settings) -> Resource:
     """Return a listener for clients outside the mesh."""
     message = _listener(gateway_name(port), port.address, port.port, identity, settings, direction="gateway")
+    if settings.gateway_proxy_protocol:
+        message.listener_filters.add(
+            name="envoy.filters.listener.proxy_protocol", typed_config=packed(proxy_protocol_pb2.ProxyProtocol())
+        )
     message.filter_chains.add(
         name=gateway_name(port),
         filters=[

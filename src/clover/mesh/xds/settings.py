@@ -15,6 +15,8 @@ class Settings:
     inbound_port: int = 15006
     inbound_source: str = "127.0.0.6"
     """Source address of connections to the proxy's own function, so that they are not captured again."""
+    gateway_proxy_protocol: bool = False
+    """Connections to the gateway begin with a PROXY protocol header (whose client it is); others are closed."""
     detection_timeout_s: float = 0.0
     """How long a client of a protocol-detected port may stay silent before its bytes count as TCP; 0: for ever."""
     otlp_cluster: str = "clover-otlp"

@@ -18,6 +18,7 @@ from clover.errors import FunctionError, HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import namespaces, network
+from clover.runtime.local.relay import Relays
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, WorkloadStatus
@@ -53,9 +54,7 @@ async def running(
         status = statuses[workload.name]
         inside = Path(plan.directory, "netns", workload.name)
         make = partial(_supervisor, workload, output=output, changed=partial(changed, workload.name))
-        sidecars.append(
-            make(workload.sidecar, status=status.sidecar, network=None if workload.host_network else inside)
-        )
+        sidecars.append(make(workload.sidecar, status=status.sidecar, network=inside))
         if workload.engine_process and status.engine:
             engines.append(make(workload.engine_process, status=status.engine, network=inside))
     running_tasks = [tasks.create_task(supervisor.run(), name=supervisor.label) for supervisor in sidecars]
@@ -82,6 +81,24 @@ async def running(
         yield
     finally:
         await asyncio.shield(_stop(sidecars, engines, running_tasks))
+
+
+def relays(
+    plan: Plan,
+    *,
+    tasks: asyncio.TaskGroup,
+    statuses: Mapping[str, WorkloadStatus],
+    changed: Callable[[str], None],
+) -> Relays:
+    """Return what publishes the gateway's ports on the host; nothing is published yet."""
+    gateway = next(workload for workload in plan.workloads if workload.gateway)
+    return Relays(
+        gateway,
+        network=Path(plan.directory, "netns", gateway.name),
+        tasks=tasks,
+        status=statuses[gateway.name].engine or ProcessStatus(),
+        changed=partial(changed, gateway.name),
+    )
 
 
 async def _wait_ready(supervisor: Supervisor, progress: Callable[[str], None]) -> None:
@@ -159,7 +176,7 @@ async def _build_network(plan: Plan) -> None:
         for workload in plan.workloads:
             inside = folder / workload.name
             tasks.create_task(_inside(inside, ("ip", "-batch", "-"), network.workload_commands(plan, workload)))
-            if workload.intercept:
+            if not workload.gateway:
                 tasks.create_task(_inside(inside, ("nft", "-f", "-"), rules))
 
 

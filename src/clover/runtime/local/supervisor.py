@@ -38,6 +38,7 @@ class Supervisor:
         network: Path | None,
         output: Callable[[bytes], None],
         changed: Callable[[], None],
+        inherited: tuple[int, ...] = (),
     ) -> None:
         self._workload = workload
         self._process = process
@@ -45,6 +46,8 @@ class Supervisor:
         """Network namespace that it runs in; None: the node's own."""
         self._output = output
         self._changed = changed
+        self._inherited = inherited
+        """Descriptors of ours that the process gets."""
         self._log = Log(Path(workload.directory, "logs", f"{process.name}.log"))
         self._child: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -53,8 +56,10 @@ class Supervisor:
 
     @property
     def label(self) -> str:
-        """Name it for progress messages: `http-lb-v1 haproxy`, `http-lb-v1 sidecar`."""
-        return f"{self._workload.name} {self._workload.engine if self._process.name == 'engine' else 'sidecar'}"
+        """Its name in progress messages: `http-lb-v1 haproxy`, `http-lb-v1 sidecar`."""
+        return (
+            f"{self._workload.name} {self._workload.engine if self._process.name == 'engine' else self._process.name}"
+        )
 
     async def check(self) -> None:
         """Let the engine check its own files. Raises FunctionError with the engine's words if it refuses them."""
@@ -128,6 +133,7 @@ class Supervisor:
                 cwd=self._working_directory(),
                 env=self._environment(),
                 start_new_session=True,
+                pass_fds=self._inherited,
             )
         except OSError as failure:
             return f"could not be started: {failure}"
