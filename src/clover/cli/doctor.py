@@ -37,11 +37,12 @@ def lines(found: Sequence[Check], *, marks: Marks = screen.UNICODE) -> Iterator[
     wide = max((len(check.name) for check in found), default=0)
     for check in found:
         sign, style = signs[check.outcome], _STYLES[check.outcome]
-        yield Text.assemble((f"{sign:<2}", style), f"{check.name:<{wide}}  {screen.printable(check.evidence)}")
+        codes = "".join(f" [{problem.code}]" for problem in check.problems if problem.what == check.evidence)
+        evidence = screen.printable(check.evidence)
+        yield Text.assemble((f"{sign:<2}", style), f"{check.name:<{wide}}  {evidence}{codes}")
         for problem in check.problems:
-            said = problem.what if problem.what != check.evidence else ""
-            text = f"{said} [{problem.code}]".lstrip()
-            yield Text(f"{'':<{wide + 4}}{screen.printable(text)}", style=style)
+            if problem.what != check.evidence:
+                yield Text(f"{'':<{wide + 4}}{screen.printable(problem.what)} [{problem.code}]", style=style)
             if problem.hint:
                 yield Text(f"{'':<{wide + 4}}mend: {screen.printable(problem.hint)}")
     yield Text("")
