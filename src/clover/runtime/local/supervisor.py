@@ -119,7 +119,7 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError):
             child.send_signal(signal.Signals[self._process.stop_signal])
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(child.wait(), self._process.stop_timeout_s)
+            await asyncio.wait_for(_exit_of(child.pid), self._process.stop_timeout_s)
         _kill_group(child.pid)
 
     async def _life(self) -> str:
@@ -142,11 +142,12 @@ class Supervisor:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read(child), name=f"{self._workload.name} output")
                 waiting = tasks.create_task(self._until_ready(child), name=f"{self._workload.name} ready")
-                code = await child.wait()
+                await _exit_of(child.pid)
                 waiting.cancel()
-                # Workers whose master was killed live on, and hold its port: the whole group goes.
+                # Workers whose master was killed live on, and hold its port and its output: the whole group goes.
                 _kill_group(child.pid)
                 await reading
+                code = await child.wait()
         finally:
             _kill_group(child.pid)
             _reap_group(child.pid)
@@ -235,6 +236,26 @@ class Supervisor:
     def _environment(self) -> Mapping[str, str]:
         path = os.pathsep.join(filter(None, (os.environ.get("PATH"), SYSTEM_PATH)))
         return {**os.environ, "PATH": path, **self._process.environment}
+
+
+async def _exit_of(pid: int) -> None:
+    """
+    Wait for the process itself to end.
+
+    `Process.wait` of Python 3.11 waits for the end of its output, too, which its workers may hold open for ever.
+    """
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        loop.add_reader(handle, lambda: ended.done() or ended.set_result(None))
+        await ended
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
 
 
 def _kill_group(pid: int) -> None:
