@@ -64,15 +64,48 @@ def _clusters(answer: Mapping[str, Any]) -> _View:
             )
         if not hosts:
             rows.append((cluster.get("name", ""), "no endpoint", screen.NONE, 0, 0, 0))
+    rows.sort(key=lambda row: str(row[:2]))
     return ("CLUSTER", "ENDPOINT", "HEALTH", ">REQUESTS", ">ERRORS", ">CONNECTIONS"), rows
 
 
 def _listeners(answer: Mapping[str, Any]) -> _View:
     rows: list[tuple[object, ...]] = [
-        (listener.get("name", ""), _address(listener.get("local_address")))
+        (listener.get("name", ""), _address(listener.get("local_address")), screen.NONE, "ok")
         for listener in _mappings(answer.get("listener_statuses"))
     ]
-    return ("LISTENER", "ADDRESS"), rows
+    for section in _mappings(answer.get("configs")):
+        # Envoy lists them one by one when asked for them alone, and in a section of the whole otherwise.
+        for entry in (section, *_mappings(section.get("dynamic_listeners"))):
+            state, problem = _mapping(entry.get("active_state")), _mapping(entry.get("error_state"))
+            listener = _mapping(state.get("listener"))
+            if listener or problem:
+                to = ", ".join(dict.fromkeys(_leads_to(listener.get("filter_chains"))))
+                rows.append(
+                    (
+                        entry.get("name", ""),
+                        _address(listener.get("address")),
+                        to or screen.NONE,
+                        problem.get("details", "rejected") if problem else "ok",
+                    )
+                )
+    return ("LISTENER", "ADDRESS", "LEADS TO", "STATE"), sorted(rows, key=str)
+
+
+def _leads_to(value: Any) -> Iterator[str]:
+    """Yield where the filters of a listener send what they get: route tables, or clusters."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _leads_to(inner)
+    elif isinstance(value, dict):
+        kind = str(value.get("@type", ""))
+        if kind.endswith(".HttpConnectionManager"):
+            table = _mapping(value.get("rds")).get("route_config_name")
+            yield f"routes {table}" if table else "routes of its own"
+        elif kind.endswith(".TcpProxy"):
+            yield f"bytes to {value.get('cluster', 'weighted clusters')}"
+        else:
+            for inner in value.values():
+                yield from _leads_to(inner)
 
 
 def _routes(answer: Mapping[str, Any]) -> _View:
@@ -83,7 +116,7 @@ def _routes(answer: Mapping[str, Any]) -> _View:
             _match(route.get("match") or {}),
             _action(route),
         )
-        for table in _route_tables(answer)
+        for table in sorted(_route_tables(answer), key=lambda table: str(table.get("name", "")))
         for host in _mappings(table.get("virtual_hosts"))
         for route in _mappings(host.get("routes"))
     ]
@@ -94,7 +127,8 @@ def _stats(answer: Mapping[str, Any]) -> _View:
     rows: list[tuple[object, ...]] = [
         (stat["name"], stat["value"])
         for stat in _mappings(answer.get("stats"))
-        if stat.get("name") and stat.get("value")
+        # What remains of limits that nobody has set is a large number, and no news.
+        if stat.get("name") and stat.get("value") and ".remaining_" not in str(stat["name"])
     ]
     return ("COUNTER OR GAUGE (NOT ZERO)", ">VALUE"), rows
 
@@ -162,6 +196,10 @@ def _health(status: Any) -> str:
         return screen.NONE
     failed = [key.removeprefix("failed_").replace("_", " ") for key, value in status.items() if value is True]
     return ", ".join(failed) or str(status.get("eds_health_status", "HEALTHY")).lower()
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _mappings(value: Any) -> Sequence[Mapping[str, Any]]:

@@ -3,7 +3,8 @@ from hypothesis import strategies as st
 
 from clover.cli import render_proxy
 
-NAMES = ["configs", "cluster_statuses", "host_statuses", "listener_statuses", "stats", "name", "route_config", "value",
+NAMES = ["configs", "active_state", "listener", "filter_chains", "@type", "rds", "error_state",
+         "cluster_statuses", "host_statuses", "listener_statuses", "stats", "name", "route_config", "value",
          "virtual_hosts", "routes", "match", "route", "address", "health_status", "dynamic_listeners"]  # fmt: skip
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
@@ -22,13 +23,13 @@ def test_clusters_show_each_endpoint_with_its_health_and_requests():
     healthy = {"address": address, "health_status": {"eds_health_status": "HEALTHY"}, "stats": stats}
     ejected = {"address": address, "health_status": {"failed_outlier_check": True, "eds_health_status": "HEALTHY"}}
     name = "outbound|9180|v1|http-lb"
-    clusters = [{"name": name, "host_statuses": [healthy, ejected]}, {"name": "none"}]
+    clusters = [{"name": name, "host_statuses": [healthy, ejected]}, {"name": "x-none"}]
 
     assert text("clusters", {"cluster_statuses": clusters}) == [
         "CLUSTER                   ENDPOINT         HEALTH         REQUESTS  ERRORS  CONNECTIONS",
         "outbound|9180|v1|http-lb  10.244.0.5:9180  healthy              12       0            1",
         "outbound|9180|v1|http-lb  10.244.0.5:9180  outlier check         0       0            0",
-        "none                      no endpoint      -                     0       0            0",
+        "x-none                    no endpoint      -                     0       0            0",
     ]
 
 
@@ -66,6 +67,24 @@ def test_a_resource_that_envoy_refused_shows_in_the_configuration():
     }
 
     assert text("config", dump)[1].split(maxsplit=4) == ["Listeners", "dynamic", "in", "4", "duplicate address"]
+
+
+def test_listeners_show_where_each_leads_and_what_envoy_refused():
+    def entry(name, *filters, **more):
+        typed = [{"@type": f"type.googleapis.com/x.{kind}", **config} for kind, config in filters]
+        chains = [{"filters": [{"typed_config": config}]} for config in typed]
+        address = {"socket_address": {"address": "10.96.0.3", "port_value": 9180}}
+        return {"name": name, "active_state": {"listener": {"address": address, "filter_chains": chains}}, **more}
+
+    http = ("HttpConnectionManager", {"rds": {"route_config_name": "http-lb:9180"}})
+    tcp = ("TcpProxy", {"cluster": "PassthroughCluster"})
+    refused = {"error_state": {"details": "duplicate address"}}
+
+    assert text("listeners", {"configs": [entry("b", http, tcp), entry("a", tcp, **refused)]}) == [
+        "LISTENER  ADDRESS         LEADS TO                                          STATE",
+        "a         10.96.0.3:9180  bytes to PassthroughCluster                       duplicate address",
+        "b         10.96.0.3:9180  routes http-lb:9180, bytes to PassthroughCluster  ok",
+    ]
 
 
 def test_nothing_is_said_in_words():
