@@ -1,5 +1,6 @@
 """Whatever passes Clover's own checks is configuration that the real Envoy takes: nobody ever sees a refusal."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import yaml
 from hypothesis import HealthCheck, assume, given, settings
 
 from clover.errors import DocumentError, errors_only
-from clover.mesh.xds import compile
+from clover.mesh.xds import bootstrap, compile
 from harness import envoy, policies, random_policies
 
 pytestmark = pytest.mark.envoy
@@ -19,10 +20,21 @@ CASES = sorted(path.parent.name for path in GOLDEN.glob("*/policy.yaml"))
 def refusals(text, directory):
     """Return what Envoy says against a gateway and a sidecar under a policy."""
     proxies = policies.proxies(text)
-    said = (
-        envoy.validated(envoy.static(compile.resources_from(proxies[node])), directory) for node in ("gateway", "waf")
-    )
+    said = (envoy.validated(_configuration(proxies[node], directory), directory) for node in ("gateway", "waf"))
     return [refusal for refusal in said if refusal]
+
+
+def _configuration(proxy, directory):
+    """Return all that a proxy is told, with the run-time settings that every proxy starts with."""
+    own = bootstrap.bootstrap(
+        proxy.identity,
+        node=proxy.node,
+        xds_socket=str(directory / "xds.sock"),
+        otlp_socket=str(directory / "otlp.sock"),
+        admin_socket=str(directory / "admin.sock"),
+    )
+    told = json.loads(envoy.static(compile.resources_from(proxy)))
+    return json.dumps(told | {"layered_runtime": json.loads(own)["layered_runtime"]})
 
 
 @pytest.mark.parametrize("case", CASES)

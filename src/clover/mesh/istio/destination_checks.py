@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.policies import service_at
 from clover.mesh.istio.registry import Service
 from clover.mesh.istio.resources import Destination, DestinationRule, VirtualService
 
@@ -14,7 +15,7 @@ def destination_findings(
     destination: Destination, path: Path, *, resource: VirtualService, ports: Iterable[int], mesh: Mesh
 ) -> Iterator[Finding]:
     """Yield what does not exist of a destination; `ports` are those of the listeners that send to it."""
-    service = mesh.registry.service(destination.host.lower(), resource.metadata.namespace)
+    service = service_at(mesh.registry, destination.host, resource.metadata.namespace)
     if service is None:
         yield unknown_host(destination.host, (*path, "host"), mesh)
         return
@@ -25,14 +26,11 @@ def destination_findings(
 
 def unknown_host(host: str, path: Path, mesh: Mesh) -> Finding:
     """Return that no service has the name."""
-    known = tuple(mesh.known_hosts())
     services = ", ".join(repr(service.name) for service in mesh.registry.services[:12])
-    return Finding(
-        code="CLV4201",
-        path=path,
-        what=f"there is no service {host!r} in the mesh",
-        hint=nearest(host, known) or (f"there are {services}" if services else ""),
-    )
+    hint = nearest(host, mesh.known_hosts()) or (f"there are {services}" if services else "")
+    if meant := mesh.registry.service(host.lower()):
+        hint = f"Istio does not complete a name with dots; write {meant.host!r}"
+    return Finding(code="CLV4201", path=path, what=f"there is no service {host!r} in the mesh", hint=hint)
 
 
 def _port(destination: Destination, path: Path, service: Service, listening: Iterable[int]) -> Iterator[Finding]:

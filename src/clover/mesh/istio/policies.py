@@ -103,6 +103,12 @@ def labels_of(workload: Workload) -> dict[str, str]:
     return {**dict([GATEWAY_LABEL] if workload.gateway else []), **workload.labels}
 
 
+def service_at(registry: Registry, host: str, namespace: str) -> Service | None:
+    """Find the service that a resource in `namespace` means; as Istio, names with a dot are not completed."""
+    full = hosts.full_host(host, namespace)
+    return registry.service(full) if full.endswith(f".{hosts.DOMAIN}") else None
+
+
 def members(registry: Registry, service: Service, subset: Subset | None = None) -> Iterator[Workload]:
     """Yield the workloads behind a service, or behind one of its subsets, ready or not."""
     wanted = subset.labels.items() if subset else ()

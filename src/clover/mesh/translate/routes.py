@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from clover.mesh import ir
 from clover.mesh.istio import resources
-from clover.mesh.istio.policies import MESH, Policies, gateway_names, labels_of, policy_for
+from clover.mesh.istio.policies import MESH, Policies, gateway_names, labels_of, policy_for, service_at
 from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import (
     GRPC_STATUSES,
@@ -163,7 +163,7 @@ def _shares(route: tuple[HTTPRouteDestination, ...], place: Place, namespace: st
 
 
 def _cluster(destination: Destination, place: Place, namespace: str) -> str:
-    service = place.registry.service(destination.host.lower(), namespace)
+    service = service_at(place.registry, destination.host, namespace)
     if service is None:
         raise LookupError(f"destination {destination.host!r} was not validated against the registry")
     return cluster_name(service, port_of(destination, service, place.port), destination.subset)
@@ -287,7 +287,7 @@ def _hash_policies(destinations: Iterable[Destination], place: Place, namespace:
 
 
 def _consistent_hash(destination: Destination, place: Place, namespace: str) -> ConsistentHashLB | None:
-    service = place.registry.service(destination.host.lower(), namespace)
+    service = service_at(place.registry, destination.host, namespace)
     if service is None:
         return None
     rule = place.policies.destination_rule_for(service, seen_from=place.workload.namespace)
@@ -312,7 +312,7 @@ def _rules_of(rule: HTTPRoute, place: Place, namespace: str) -> tuple[str, ...]:
     """Return the DestinationRules that a rule's subsets and hashes come from."""
     found = []
     for destination in (*(share.destination for share in rule.route), *(copy for copy, _ in rule.mirrored())):
-        service = place.registry.service(destination.host.lower(), namespace)
+        service = service_at(place.registry, destination.host, namespace)
         chosen = service and place.policies.destination_rule_for(service, seen_from=place.workload.namespace)
         if chosen:
             found.append(resources.key(chosen))

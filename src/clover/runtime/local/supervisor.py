@@ -245,14 +245,14 @@ async def _exit_of(pid: int) -> None:
     `Process.wait` of Python 3.11 waits for the end of its output, too, which its workers may hold open for ever.
     """
     loop = asyncio.get_running_loop()
-    ended = loop.create_future()
+    ended = asyncio.Event()
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:
-        loop.add_reader(handle, lambda: ended.done() or ended.set_result(None))
-        await ended
+        loop.add_reader(handle, ended.set)
+        await ended.wait()
     finally:
         loop.remove_reader(handle)
         os.close(handle)

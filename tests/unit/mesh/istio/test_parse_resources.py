@@ -197,7 +197,7 @@ def test_what_the_api_server_adds_to_a_resource_is_read_over():
 
 
 @settings(max_examples=50, deadline=None)
-@given(random_policies.DOCUMENTS)
+@given(random_policies.ODD)
 def test_random_policies_are_read_or_refused_with_a_place(written):
     found = problems(yaml.safe_dump_all(written))
 

@@ -44,6 +44,12 @@ def test_a_problem_is_told_where_it_is_written():
     ("destination", "code", "what", "hint"),
     [
         ("{host: nowhere}", "CLV4201", "there is no service 'nowhere' in the mesh", "there are 'waf', 'lb'"),
+        (
+            "{host: lb.default}",
+            "CLV4201",
+            "there is no service 'lb.default' in the mesh",
+            "Istio does not complete a name with dots; write 'lb.default.svc.cluster.local'",
+        ),
         ("{host: lb.other}", "CLV4201", "there is no service 'lb.other' in the mesh", ""),
         ("{host: lb, port: {number: 80}}", "CLV4202", "'lb' has no port 80; it has 9180", ""),
         ("{host: lb, subset: v3}", "CLV4203", "there is no subset 'v3' of 'lb'", "DestinationRule default/lb defines"),
