@@ -13,9 +13,9 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clover.errors import HostError, Problem
 from clover.kit import files
@@ -27,6 +27,10 @@ from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, WorkloadStatus
 from clover.spec import load
 from clover.spec.chain import Chain, renamed
+
+if TYPE_CHECKING:
+    from clover.mesh.controller import Controller
+    from clover.telemetry.store.store import Store
 
 Event = dict[str, Any]
 Report = Callable[[Event], None]
@@ -97,7 +101,7 @@ async def _run(
 ) -> None:
     giving_up = tasks.create_task(_stop_when(stop), name="stop while starting")
     report({"event": "progress", "text": "building the network ..."})
-    importing = tasks.create_task(asyncio.to_thread(_import_services), name="imports")
+    importing = tasks.create_task(asyncio.to_thread(_import_mesh), name="import the mesh")
     await backend.prepare(plan)
     timeline.mark("network")
     await importing
@@ -106,23 +110,19 @@ async def _run(
     from clover.mesh.controller import Controller
     from clover.mesh.istio.from_chain import resources_from
     from clover.mesh.xds.settings import Settings
-    from clover.telemetry.ingest.server import serving_otlp
-    from clover.telemetry.store.store import open_store
-    from clover.visibility.api import serving_api
-    from clover.visibility.node import RunningNode
 
     statuses = {
         workload.name: WorkloadStatus(
-            name=workload.name, engine=ProcessStatus() if workload.engine_process or workload.gateway else None
+            name=workload.name,
+            engine=ProcessStatus() if workload.engine_process or workload.gateway else None,
         )
         for workload in plan.workloads
     }
-    async with (
-        open_store(settings.store) as store,
-        serving_otlp(settings.directory / "otlp.sock", store),
-        xds_server.serving(settings.directory / "xds.sock") as server,
-    ):
-        relays = backend.relays(plan, tasks=tasks, statuses=statuses, changed=lambda _: None)
+    wires = _Wires(chain=chain, statuses=statuses)
+    processes = backend.Processes(plan, tasks=tasks, statuses=statuses, output=wires.output, changed=wires.changed)
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(xds_server.serving(settings.directory / "xds.sock"))
+        relays = backend.relays(plan, tasks=tasks, statuses=statuses)
         controller = Controller(
             registry=planner.registry_from(chain, addressing.addresses_from(chain)),
             resources=resources_from(chain),
@@ -135,6 +135,23 @@ async def _run(
             ),
             publish=relays.publish,
         )
+        await controller.start()
+        tasks.create_task(controller.follow_readiness(), name="readiness")
+        timeline.mark("mesh")
+        # Sidecars find their configuration waiting (one that has to ask twice loses a second); while they and the
+        # engines start, there is time to import the rest.
+        processes.start()
+        await asyncio.to_thread(_import_rest)
+        from clover.telemetry.ingest.server import serving_otlp
+        from clover.telemetry.store.store import open_store
+        from clover.visibility.api import serving_api
+        from clover.visibility.node import RunningNode
+
+        store = await stack.enter_async_context(open_store(settings.store))
+        await stack.enter_async_context(serving_otlp(settings.directory / "otlp.sock", store))
+        stack.push_async_callback(processes.aclose)
+        stack.push_async_callback(relays.aclose)
+        wires.connect(store=store, controller=controller)
         node = RunningNode(
             plan=plan,
             namespace=chain.namespace,
@@ -147,27 +164,15 @@ async def _run(
             store=store,
             started=book.started,
         )
-        await controller.start()
         timeline.mark("services")
-
-        def output(workload: WorkloadPlan, process: ProcessPlan, lines: bytes) -> None:
-            if process.name == "engine":
-                store.insert_lines(_resource(chain, workload), lines)
-
-        def changed(workload: str) -> None:
-            controller.set_ready(workload, statuses[workload].takes_traffic)
 
         def progress(text: str) -> None:
             ready = sum(status.state.value == "ready" for status in statuses.values())
             report({"event": "progress", "text": f"{ready} of {len(statuses)} workloads are ready ({text})"})
 
-        async with (
-            serving_api(settings.directory / "api.sock", node, tasks=tasks),
-            backend.running(plan, tasks=tasks, statuses=statuses, output=output, changed=changed, progress=progress),
-            contextlib.aclosing(relays),
-        ):
+        async with serving_api(settings.directory / "api.sock", node, tasks=tasks):
+            await processes.ready(progress)
             timeline.mark("processes")
-            tasks.create_task(controller.follow_readiness(), name="readiness")
             await controller.acknowledged(timeout_s=30)
             await controller.publish()
             node.ready = True
@@ -178,6 +183,38 @@ async def _run(
             # From here on a stop is orderly: the blocks are left from the inside out.
             giving_up.cancel()
             await stop.wait()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Wires:
+    """Brings what the processes do to the store and the mesh, which come up a little later than they."""
+
+    chain: Chain
+    statuses: Mapping[str, WorkloadStatus]
+    _store: Store | None = None
+    _controller: Controller | None = None
+    _early: list[tuple[WorkloadPlan, bytes]] = field(default_factory=list)
+
+    def connect(self, *, store: Store, controller: Controller) -> None:
+        """From now on, pass everything on, and first what was said until now."""
+        self._store, self._controller = store, controller
+        for workload, lines in self._early:
+            store.insert_lines(_resource(self.chain, workload), lines)
+        self._early.clear()
+
+    def output(self, workload: WorkloadPlan, process: ProcessPlan, lines: bytes) -> None:
+        """Keep what an engine prints; a sidecar's own words are in its file alone."""
+        if process.name != "engine":
+            return
+        if self._store is None:
+            self._early.append((workload, lines))
+        else:
+            self._store.insert_lines(_resource(self.chain, workload), lines)
+
+    def changed(self, workload: str) -> None:
+        """Tell the mesh whether a workload takes traffic."""
+        if self._controller is not None:
+            self._controller.set_ready(workload, self.statuses[workload].takes_traffic)
 
 
 class Timeline:
@@ -194,10 +231,14 @@ class Timeline:
         self.marks[name] = round((time.clock_gettime(time.CLOCK_BOOTTIME) - self._began) * 1000)
 
 
-def _import_services() -> None:
-    """Import what `_run` needs, so that its own import statements find it done."""
+def _import_mesh() -> None:
+    """Import what the control plane needs, so that `_run`'s own import statements find it done."""
     import clover.mesh.controller
-    import clover.mesh.istio.from_chain
+    import clover.mesh.istio.from_chain  # noqa: F401
+
+
+def _import_rest() -> None:
+    """Import what stores and answers."""
     import clover.telemetry.ingest.server
     import clover.telemetry.store.store
     import clover.visibility.api

@@ -21,14 +21,14 @@ from clover.mesh import ir
 from clover.mesh.xds.resource import packed
 from clover.mesh.xds.settings import Settings
 
-_HTTP_FIELDS = {
+HTTP_FIELDS = {
     "method": "%REQ(:METHOD)%",
     "path": "%REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%",
     "host": "%REQ(:AUTHORITY)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "route": "%ROUTE_NAME%",
 }
-_FIELDS = {
+FIELDS = {
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
@@ -46,7 +46,7 @@ _FIELDS = {
     "stream_id": "%STREAM_ID%",
     "terminal": "%CONNECTION_TERMINATION_DETAILS%",
 }
-_HTTP_BODY = '"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%" %RESPONSE_CODE% %RESPONSE_FLAGS% %DURATION% ms'
+HTTP_BODY = '"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%" %RESPONSE_CODE% %RESPONSE_FLAGS% %DURATION% ms'
 _TCP_BODY = "tcp to %DOWNSTREAM_LOCAL_ADDRESS% %RESPONSE_FLAGS% %DURATION% ms"
 
 
@@ -127,7 +127,7 @@ def access_log(
     """
     if not settings.otlp_cluster:
         return ()
-    fields = {"log": "envoy", "direction": direction, **(_HTTP_FIELDS if http else {}), **_FIELDS}
+    fields = {"log": "envoy", "direction": direction, **(HTTP_FIELDS if http else {}), **FIELDS}
     common = als_pb2.CommonGrpcAccessLogConfig(
         log_name="clover",
         grpc_service=_receiver(settings),
@@ -139,7 +139,7 @@ def access_log(
         disable_builtin_labels=True,
         resource_attributes=_attributes(resource_attributes(identity)),
         attributes=_attributes(fields),
-        body=common_pb2.AnyValue(string_value=_HTTP_BODY if http else _TCP_BODY),
+        body=common_pb2.AnyValue(string_value=HTTP_BODY if http else _TCP_BODY),
     )
     log = accesslog_pb2.AccessLog(name="envoy.access_loggers.open_telemetry", typed_config=packed(config))
     if errors_only:

@@ -7,10 +7,9 @@ the node does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -32,64 +31,75 @@ async def prepare(plan: Plan) -> None:
     await asyncio.gather(asyncio.to_thread(_write_files, plan), _build_network(plan))
 
 
-@contextlib.asynccontextmanager
-async def running(
-    plan: Plan,
-    *,
-    tasks: asyncio.TaskGroup,
-    statuses: Mapping[str, WorkloadStatus],
-    output: Output,
-    changed: Callable[[str], None],
-    progress: Callable[[str], None],
-) -> AsyncIterator[None]:
-    """
-    Run a prepared plan for as long as the block runs; the block is entered once every process is ready.
+class Processes:
+    """All processes of a prepared plan, kept running from `start` to `aclose`."""
 
-    A process that dies before it was ever ready fails `tasks`; later, it is started again. `changed` gets the name of
-    a workload whose status changed.
-    """
-    sidecars: list[Supervisor] = []
-    engines: list[Supervisor] = []
-    for workload in plan.workloads:
-        status = statuses[workload.name]
-        inside = Path(plan.directory, "netns", workload.name)
-        make = partial(_supervisor, workload, output=output, changed=partial(changed, workload.name))
-        sidecars.append(make(workload.sidecar, status=status.sidecar, network=inside))
-        if workload.engine_process and status.engine:
-            engines.append(make(workload.engine_process, status=status.engine, network=inside))
-    running_tasks = [tasks.create_task(supervisor.run(), name=supervisor.label) for supervisor in sidecars]
-    refused: list[Problem] = []
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        tasks: asyncio.TaskGroup,
+        statuses: Mapping[str, WorkloadStatus],
+        output: Output,
+        changed: Callable[[str], None],
+    ) -> None:
+        """`changed` gets the name of a workload whose status changed."""
+        self._tasks = tasks
+        self._sidecars: list[Supervisor] = []
+        self._engines: list[Supervisor] = []
+        self._running: list[asyncio.Task[None]] = []
+        self._starting: list[asyncio.Task[None]] = []
+        self._refused: list[Problem] = []
+        for workload in plan.workloads:
+            status = statuses[workload.name]
+            inside = Path(plan.directory, "netns", workload.name)
+            make = partial(
+                _supervisor, workload, network=inside, output=output, changed=partial(changed, workload.name)
+            )
+            self._sidecars.append(make(workload.sidecar, status=status.sidecar))
+            if workload.engine_process and status.engine:
+                self._engines.append(make(workload.engine_process, status=status.engine))
 
-    async def start(engine: Supervisor) -> None:
+    def start(self) -> None:
+        """
+        Start everything. A process that dies before it was ever ready fails the task group; later, it is restarted.
+
+        The engines check their files while the sidecars start: on two cores, waiting for either costs the other.
+        """
+        for sidecar in self._sidecars:
+            self._run(sidecar)
+        for engine in self._engines:
+            self._starting.append(self._tasks.create_task(self._check_and_run(engine), name=f"check {engine.label}"))
+
+    async def ready(self, progress: Callable[[str], None]) -> None:
+        """Return once every process is ready. Raises FunctionError with all engines that refuse their files."""
+        await asyncio.gather(*self._starting)
+        if self._refused:
+            raise FunctionError(*self._refused)
+        for supervisor in (*self._sidecars, *self._engines):
+            await supervisor.first_ready.wait()
+            progress(supervisor.label)
+
+    async def aclose(self) -> None:
+        """Stop everything: functions first, because their sidecars carry the last answers out and send the last spans."""
+        for group in (self._engines, self._sidecars):
+            await asyncio.gather(*(supervisor.stop() for supervisor in group))
+        for task in (*self._starting, *self._running):
+            task.cancel()
+
+    def _run(self, supervisor: Supervisor) -> None:
+        self._running.append(self._tasks.create_task(supervisor.run(), name=supervisor.label))
+
+    async def _check_and_run(self, engine: Supervisor) -> None:
         try:
             await engine.check()
         except FunctionError as failure:
-            refused.extend(failure.problems)
-            return
-        running_tasks.append(tasks.create_task(engine.run(), name=engine.label))
-        await _wait_ready(engine, progress)
-
-    try:
-        # The engines check their files while the sidecars start: on two cores, waiting for either costs the other.
-        async with asyncio.TaskGroup() as starting:
-            for engine in engines:
-                starting.create_task(start(engine))
-            for sidecar in sidecars:
-                starting.create_task(_wait_ready(sidecar, progress))
-        if refused:
-            raise FunctionError(*refused)
-        yield
-    finally:
-        await asyncio.shield(_stop(sidecars, engines, running_tasks))
+            self._refused.extend(failure.problems)
+        else:
+            self._run(engine)
 
 
-def relays(
-    plan: Plan,
-    *,
-    tasks: asyncio.TaskGroup,
-    statuses: Mapping[str, WorkloadStatus],
-    changed: Callable[[str], None],
-) -> Relays:
+def relays(plan: Plan, *, tasks: asyncio.TaskGroup, statuses: Mapping[str, WorkloadStatus]) -> Relays:
     """Return what publishes the gateway's ports on the host; nothing is published yet."""
     gateway = next(workload for workload in plan.workloads if workload.gateway)
     return Relays(
@@ -97,21 +107,7 @@ def relays(
         network=Path(plan.directory, "netns", gateway.name),
         tasks=tasks,
         status=statuses[gateway.name].engine or ProcessStatus(),
-        changed=partial(changed, gateway.name),
     )
-
-
-async def _wait_ready(supervisor: Supervisor, progress: Callable[[str], None]) -> None:
-    await supervisor.first_ready.wait()
-    progress(supervisor.label)
-
-
-async def _stop(sidecars: list[Supervisor], engines: list[Supervisor], running_tasks: list[asyncio.Task[None]]) -> None:
-    # Functions first: their sidecars carry the last answers out, and send the last spans.
-    for group in (engines, sidecars):
-        await asyncio.gather(*(supervisor.stop() for supervisor in group))
-    for task in running_tasks:
-        task.cancel()
 
 
 def _supervisor(
