@@ -81,7 +81,7 @@ class Processes:
             progress(supervisor.label)
 
     async def aclose(self) -> None:
-        """Stop everything: functions first, because their sidecars carry the last answers out and send the last spans."""
+        """Stop everything: functions first, because their sidecars carry the last answers and spans out."""
         for group in (self._engines, self._sidecars):
             await asyncio.gather(*(supervisor.stop() for supervisor in group))
         for task in (*self._starting, *self._running):

@@ -1,0 +1,137 @@
+"""Publishing the gateway's ports on the host.
+
+The gateway lives in a network namespace that nobody outside can dial, and an ordinary user can neither give the host a
+way in nor let a process of the namespace listen outside. But a socket stays where it was made, whoever holds it: the
+node, which has the host's network, opens the listening socket, and a small HAProxy inside the gateway's namespace
+inherits it and passes each connection on, with the client's address in front of it (PROXY protocol, version 2).
+
+Between two lives of a relay connections wait in the socket's queue, because the node never closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clover.errors import HostError, Problem
+from clover.kit import files
+from clover.kit.requirements import Requirement
+from clover.runtime.local.supervisor import Supervisor
+from clover.runtime.plan import ProcessPlan, WorkloadPlan
+from clover.runtime.status import ProcessStatus
+
+HAPROXY = Requirement(name="haproxy", package="haproxy", needed_for="publishing the gateway's port on the host")
+
+ANYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not listened on
+
+Address = tuple[str, int]
+"""IPv4 address and port."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Published:
+    listening: socket.socket
+    supervisor: Supervisor
+    task: asyncio.Task[None]
+
+
+class Relays:
+    """One relay for each published address."""
+
+    def __init__(
+        self,
+        gateway: WorkloadPlan,
+        *,
+        network: Path,
+        tasks: asyncio.TaskGroup,
+        status: ProcessStatus,
+    ) -> None:
+        self._gateway = gateway
+        self._network = network
+        self._tasks = tasks
+        self._status = status
+        """Of the relay for the chain's own gateway port; others keep their own."""
+        self._published: dict[Address, _Published] = {}
+
+    async def publish(self, wanted: Iterable[Address]) -> None:
+        """Publish exactly these addresses. Raises HostError, and changes nothing, if one cannot be listened on."""
+        wanted = frozenset(wanted)
+        opened: dict[Address, socket.socket] = {}
+        try:
+            for address in sorted(wanted - self._published.keys()):
+                opened[address] = _listen(address)
+        except HostError:
+            for one in opened.values():
+                one.close()
+            raise
+        for address in self._published.keys() - wanted:
+            await self._withdraw(address)
+        for address, listening in opened.items():
+            self._published[address] = self._start(address, listening)
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        for address in list(self._published):
+            await self._withdraw(address)
+
+    def _start(self, address: Address, listening: socket.socket) -> _Published:
+        name = f"relay-{address[1]}"
+        files.write(Path(self._gateway.directory, f"{name}.cfg"), configuration(address, listening.fileno()))
+        supervisor = Supervisor(
+            self._gateway,
+            ProcessPlan(name=name, argv=("haproxy", "-db", "-f", f"{name}.cfg"), stop_timeout_s=2.0),
+            status=ProcessStatus() if self._published else self._status,
+            network=self._network,
+            output=lambda _: None,
+            changed=lambda: None,
+            inherited=(listening.fileno(),),
+        )
+        return _Published(
+            listening=listening, supervisor=supervisor, task=self._tasks.create_task(supervisor.run(), name=name)
+        )
+
+    async def _withdraw(self, address: Address) -> None:
+        published = self._published.pop(address)
+        await published.supervisor.stop()
+        published.listening.close()
+        published.task.cancel()
+
+
+def configuration(address: Address, descriptor: int) -> str:
+    """Return the relay's configuration: bytes in at the inherited socket, bytes out to the gateway's Envoy."""
+    # Inside the gateway's own network the same address leads to its Envoy, and to nothing of the host's.
+    host, port = address
+    # No maxconn: HAProxy takes as many as its limit of open files allows, and refuses to start over a larger number.
+    return f"""\
+defaults
+    mode tcp
+    timeout connect 5s
+    timeout client 1h
+    timeout server 1h
+listen gateway
+    bind fd@{descriptor}
+    server gateway {"127.0.0.1" if host == ANYWHERE else host}:{port} send-proxy-v2
+"""
+
+
+def _listen(address: Address) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind(address)
+        listening.listen(4096)
+    except OSError as failure:
+        listening.close()
+        raise HostError(
+            Problem(
+                code="CLV2101",
+                where=f"{address[0]}:{address[1]}",
+                what=f"the gateway cannot listen on {address[0]}:{address[1]}: {failure.strerror}",
+                hint=f"who has it: ss -ltnp sport = :{address[1]}",
+            )
+        ) from failure
+    listening.setblocking(False)
+    return listening
