@@ -63,7 +63,26 @@ _HOSTS = st.sampled_from(["lb", "server", "cache", "waf.default.svc.cluster.loca
 def documents(values: Values) -> Strategy:
     """Return lists of documents that are applied together."""
     kinds = st.one_of(virtual_services(values), virtual_services(values), destination_rules(values), gateways(values))
-    return st.lists(kinds, min_size=1, max_size=3, unique_by=lambda found: (found["kind"], found["metadata"]["name"]))
+    return _quiet(_Quiet(st.lists(kinds, min_size=1, max_size=3).map(_each_name_once)))
+
+
+def _each_name_once(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return list({(one["kind"], one["metadata"]["name"]): one for one in found}.values())
+
+
+class _Quiet:
+    """Keeps Hypothesis from printing a strategy, which takes it seconds here."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self.strategy = strategy
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+@st.composite
+def _quiet(draw: st.DrawFn, hidden: _Quiet) -> Any:
+    return draw(hidden.strategy)
 
 
 def virtual_services(values: Values) -> Strategy:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import socket
 
 from harness import chains
 from harness.chains import eventually, get
@@ -212,3 +213,69 @@ def test_the_gateways_envoy_listens_on_loopback_only(sdc):
 
     assert f"0100007F:{port:04X}" in listening
     assert f"00000000:{port:04X}" not in listening
+
+
+def test_another_gateway_port_is_published_while_the_chain_runs_and_withdrawn_again(sdc):
+    command, up = sdc
+    port = chains.free_port()
+    policy = f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: second}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - port: {{number: {port}, name: http, protocol: HTTP}}
+    hosts: ["*"]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: second}}
+spec:
+  hosts: ["*"]
+  gateways: [second]
+  http:
+  - route:
+    - destination: {{host: clover-server1}}
+"""
+    try:
+        command.ok("apply", "-", stdin=policy)
+        assert get(f"http://127.0.0.1:{port}").headers["x-served-by"] == "clover-server1"
+        assert get(up["gateway"]).status == 200
+    finally:
+        command.ok("delete", "virtualservice/second")
+        command.ok("delete", "gateway/second")
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_gateway_on_a_port_that_is_taken_changes_nothing(sdc):
+    command, _ = sdc
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        policy = f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: third}}
+spec:
+  selector: {{istio: ingressgateway}}
+  servers:
+  - port: {{number: {port}, name: http, protocol: HTTP}}
+    hosts: ["*"]
+"""
+        before = command.ok("get", "-o", "json")
+        done = command.call("apply", "-", stdin=policy)
+
+    assert done.returncode == 3
+    assert "CLV2101" in done.stderr
+    assert command.ok("get", "-o", "json") == before
+
+
+def test_the_gateway_sees_the_true_client_through_the_relay(sdc):
+    command, up = sdc
+    trace = trace_of(command, get(up["gateway"], "/"))
+    records = [log["attributes"] for log in trace["logs"] if log["attributes"].get("direction") == "gateway"]
+
+    assert [record["downstream_remote"].split(":")[0] for record in records] == ["127.0.0.1"]

@@ -20,7 +20,7 @@ from clover.functions import registry as drivers
 from clover.kit import places
 from clover.runtime.local import launch, ledger
 from clover.spec import load
-from clover.spec.chain import Chain, renamed
+from clover.spec.chain import Chain, renamed, workload_name
 
 
 def up(
@@ -30,14 +30,22 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Bring a chain up, and return when every workload is ready."""
-    chain = renamed(load.load(path), name=name, port=port)
+    found, doubts = load.inspect(path)
+    if found is None:
+        raise DocumentError(*doubts)
+    output.print_problems(doubts)
+    chain = renamed(found, name=name, port=port)
     directory = places.chain_directory(chain.name)
     digest = ledger.digest(load.file_of(path), chain.name, chain.gateway.port)
     if ledger.alive(directory):
         _show_running(chain, digest, directory, as_json=as_json)
         return
     ledger.stop(directory, patience_s=0)
-    problems = [*host.problems_that_stop_a_chain(drivers.requirements(chain)), *_gateway_problems(chain)]
+    problems = [
+        *_path_problems(chain, directory),
+        *host.problems_that_stop_a_chain(drivers.requirements(chain)),
+        *_gateway_problems(chain),
+    ]
     if problems:
         raise HostError(*problems)
     _make_directory(directory)
@@ -113,6 +121,23 @@ def _make_directory(directory: Path) -> None:
                 hint=f"chmod o+x {closed[0]}, or set CLOVER_RUN to a folder elsewhere",
             )
         )
+
+
+def _path_problems(chain: Chain, directory: Path) -> list[Problem]:
+    """Find out whether the paths of the chain's Unix sockets fit into what the kernel takes."""
+    names = [workload_name(function, version) for function, version in chain.workloads()]
+    longest = max((directory / "w" / name / "envoy.sock" for name in names), key=lambda path: len(os.fsencode(path)))
+    length = len(os.fsencode(longest))
+    if length <= host.SOCKET_PATH_BYTES:
+        return []
+    return [
+        Problem(
+            code="CLV2107",
+            where=str(chain.mark),
+            what=f"a Unix socket's path would have {length} bytes, at most {host.SOCKET_PATH_BYTES} work: {longest}",
+            hint="shorten the names, or set CLOVER_RUN to a folder with a short path",
+        )
+    ]
 
 
 def _gateway_problems(chain: Chain) -> list[Problem]:

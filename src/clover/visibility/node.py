@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from clover.mesh.controller import Controller, Outcome
 from clover.mesh.istio import parse, render
 from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
-from clover.runtime.status import WorkloadStatus
+from clover.runtime.status import State, WorkloadStatus
 from clover.telemetry import query
 from clover.telemetry.store.store import Store
 
@@ -69,7 +69,10 @@ class RunningNode:
             }
             rows.append(row)
         refused = [problem for sidecar in sidecars.values() for problem in sidecar.problems]
-        problems = [*dict.fromkeys(refused), *self.store.problems()]
+        broken = [
+            problem for workload in self.plan.workloads for problem in _broken(workload, self.statuses[workload.name])
+        ]
+        problems = [*broken, *dict.fromkeys(refused), *self.store.problems()]
         good = all(row["ready"] for row in rows) and not problems
         return {
             "chain": self.plan.chain,
@@ -159,6 +162,20 @@ def _documents(texts: Sequence[tuple[str, str]]) -> list[Document]:
     if problems:
         raise DocumentError(*problems)
     return found
+
+
+def _broken(plan: WorkloadPlan, status: WorkloadStatus) -> Iterator[Problem]:
+    """Tell of each part of a workload that died and is not back."""
+    main = "relay" if plan.gateway else plan.engine
+    parts = [(f"sidecar of {plan.name}", "sidecar", status.sidecar), (f"workload {plan.name}", main, status.engine)]
+    for where, what, process in parts:
+        if process is not None and process.state is State.RESTARTING:
+            yield Problem(
+                code="CLV5103",
+                where=where,
+                what=f"its {what} died and is being started again (restart {process.restarts}): {process.last_exit}",
+                hint=f"clover logs {plan.name}{' --sidecar' if what == 'sidecar' else ''}",
+            )
 
 
 def workload_row(plan: WorkloadPlan, status: WorkloadStatus, sidecar: NodeStatus | None) -> Json:

@@ -23,6 +23,8 @@ class Settings:
     """Bootstrap cluster that takes spans and access logs; '': neither is sent."""
     log_flush_s: float = 0.5
     """How long an access log record may wait for company."""
+    log_buffer_bytes: int = 256 * 1024
+    """How much company it may have; Envoy's own 16 kB are a dozen records, and each export costs both ends."""
 
 
 OTLP_CLUSTER = "clover-otlp"

@@ -133,6 +133,7 @@ def access_log(
         grpc_service=_receiver(settings),
         transport_api_version=config_source_pb2.ApiVersion.V3,
     )
+    common.buffer_size_bytes.value = settings.log_buffer_bytes
     common.buffer_flush_interval.FromMilliseconds(round(settings.log_flush_s * 1000))
     config = logs_service_pb2.OpenTelemetryAccessLogConfig(
         common_config=common,

@@ -196,7 +196,7 @@ def test_what_the_api_server_adds_to_a_resource_is_read_over():
     assert policies.read(text + "status: {}\n") == policies.read(destination_rule(""))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(random_policies.ODD)
 def test_random_policies_are_read_or_refused_with_a_place(written):
     found = problems(yaml.safe_dump_all(written))

@@ -1,3 +1,4 @@
+import pytest
 import yaml
 from hypothesis import assume, given, settings
 
@@ -38,7 +39,7 @@ def test_names_that_python_cannot_have_are_rendered_as_istio_has_them():
     assert rendered[1]["trafficPolicy"]["outlierDetection"] == {"consecutive5xxErrors": 3}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(random_policies.ODD)
 def test_whatever_is_read_is_read_again_from_what_is_rendered(written):
     try:
@@ -49,3 +50,12 @@ def test_whatever_is_read_is_read_again_from_what_is_rendered(written):
     text = render.render_yaml(render.render(resource) for resource in found)
 
     assert parse.parse(documents.parse(text, "rendered.yaml")) == found
+
+
+@pytest.mark.parametrize(
+    "value", ["yes", "007", "1e3", "null", "a: b", "# a", "\x85", "é", "\u2028", "{", "", " a ", "1:30"]
+)
+def test_text_that_yaml_could_misread_is_read_back_as_it_is(value):
+    text = render.render_yaml([{"value": value}])
+
+    assert [document.data for document in documents.parse(text, "rendered.yaml")] == [{"value": value}]
