@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from harness import chains
 from harness.chains import eventually, get
 

@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import socket
+from pathlib import Path
 
 from harness import chains
 from harness.chains import eventually, get
@@ -208,7 +209,7 @@ def test_an_up_that_differs_from_what_runs_is_refused(sdc):
 def test_the_gateways_envoy_listens_on_loopback_only(sdc):
     _, up = sdc
     port = int(up["gateway"].rpartition(":")[2])
-    with open("/proc/net/tcp") as table:
+    with Path("/proc/net/tcp").open() as table:
         listening = [line.split()[1] for line in table if line.split()[3] == "0A"]
 
     assert f"0100007F:{port:04X}" in listening
