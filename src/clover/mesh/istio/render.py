@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
 
 from clover.mesh.istio.resources import Resource
+
+_NUMBER_LIKE = re.compile(r"[-+.0-9][-+.0-9_eExXoObBa-fA-F]*")
 
 
 def render(resource: Resource) -> dict[str, Any]:
@@ -44,8 +47,9 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # Plain text with odd characters in it, such as U+0085, would be read back as something else.
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+    # Kubernetes reads `1e3` as a number, which YAML 1.1 and so the dumper do not; U+0085 would be read as a new line.
+    style = '"' if not text.isprintable() else "'" if _NUMBER_LIKE.fullmatch(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(str, _text)
