@@ -15,6 +15,9 @@ from clover.telemetry.records import LogLine, Span, Trace
 
 SPANS = 20_000
 """The most spans, and the most log lines, that are read of one trace."""
+ARRIVAL_S = 1.5
+"""How long spans and access logs of a request take to be stored, with some room: Envoy sends both twice a second."""
+
 _HEX = re.compile(r"[0-9a-f]{8,32}")
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _LATEST = """
@@ -59,11 +62,16 @@ async def trace(store: Waits, wanted: str, *, wait_s: float = 0.0) -> Trace:
     Return one trace.
 
     `wanted` is a trace id, its first 8 or more digits, the `x-request-id` of a request, or `latest`. With `wait_s`, a
-    trace that is not there yet, or not complete, is waited for that long; then it is returned as it is.
+    trace that is not there yet, or not complete, is waited for that long; then it is returned as it is. The latest is
+    the one that began last of those that are here `ARRIVAL_S` from now.
     Raises `NoTraceError` when there is none, `DocumentError` when `wanted` is no id, or the start of several.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + (wait_s if wait_s > 0 else 0.0)  # a NaN waits for nothing
+    wait_s = wait_s if wait_s > 0 else 0.0  # a NaN waits for nothing
+    until = loop.time() + wait_s
+    if wanted.strip().lower() == "latest":
+        # The request that the user has just made is still on its way; the one before it is not what is meant.
+        await asyncio.sleep(min(wait_s, ARRIVAL_S))
     trace_id: str | None = None
     while True:
         seen = store.commits
