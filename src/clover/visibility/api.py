@@ -144,7 +144,7 @@ class _Server(uvicorn.Server):
 
 def _refused(_: Request, failure: Exception) -> Response:
     assert isinstance(failure, CloverError)  # noqa: S101 - registered for this class alone
-    missing = any(problem.code in ("CLV4404", "CLV6404", "CLV5404") for problem in failure.problems)
+    missing = any(problem.code in ("CLV4404", "CLV6013", "CLV5404") for problem in failure.problems)
     return JSONResponse(
         {"problems": [problem.as_json() for problem in failure.problems], "exitCode": failure.exit_code},
         status_code=404 if missing else 422,
