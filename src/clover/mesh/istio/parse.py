@@ -136,7 +136,7 @@ def _problem(detail: ErrorDetails, model: type[Part], document: Document) -> Pro
 
 def _extra(path: tuple[int | str, ...], subject: str, model: type[Part], document: Document) -> Problem:
     where = str(document.mark(path, key=True))
-    owner = _part_at(model, path[:-1])
+    owner = part_at(model, path[:-1])
     if owner and path[-1] in owner.unsupported:
         return Problem(code="CLV4103", where=where, what=f"{subject} is not supported by Clover")
     known = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
@@ -176,7 +176,7 @@ def _wrong(kind: str, detail: ErrorDetails) -> str:
             return detail["msg"]
 
 
-def _part_at(model: Any, path: tuple[int | str, ...]) -> type[Part] | None:
+def part_at(model: Any, path: tuple[int | str, ...]) -> type[Part] | None:
     """Return the model that describes the value at `path`."""
     here = _unwrapped(model)
     for step in path:

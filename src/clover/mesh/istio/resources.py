@@ -85,7 +85,18 @@ class Metadata(Part):
         return _without(data, _SERVER_METADATA)
 
 
-_SERVER_METADATA = frozenset({"creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"})
+_SERVER_METADATA = frozenset(
+    [
+        "creationTimestamp",
+        "finalizers",
+        "generation",
+        "managedFields",
+        "ownerReferences",
+        "resourceVersion",
+        "selfLink",
+        "uid",
+    ]
+)
 
 
 def _without(data: Any, names: frozenset[str]) -> Any:
