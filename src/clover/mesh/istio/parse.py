@@ -42,6 +42,14 @@ def parse(documents: Iterable[Document], *, namespace: str = "default") -> tuple
 
 def parse_with_origins(documents: Iterable[Document], *, namespace: str = "default") -> Parsed:
     """Return the resources in `documents` with where each was read; raises like `parse`."""
+    parsed, problems = inspect(documents, namespace=namespace)
+    if problems:
+        raise DocumentError(*problems)
+    return parsed
+
+
+def inspect(documents: Iterable[Document], *, namespace: str = "default") -> tuple[Parsed, tuple[Problem, ...]]:
+    """Return what could be read, and why the rest could not: with both, everything wrong can be told at once."""
     found: dict[str, Resource] = {}
     origins: dict[str, Document] = {}
     problems: list[Problem] = []
@@ -56,9 +64,7 @@ def parse_with_origins(documents: Iterable[Document], *, namespace: str = "defau
             problems.append(_twice(name, origins[name], document))
         found.setdefault(name, resource)
         origins.setdefault(name, document)
-    if problems:
-        raise DocumentError(*problems)
-    return Parsed(resources=tuple(found.values()), origins=origins)
+    return Parsed(resources=tuple(found.values()), origins=origins), tuple(problems)
 
 
 def _resource(document: Document, namespace: str) -> Resource:

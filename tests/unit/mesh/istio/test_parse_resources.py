@@ -187,6 +187,15 @@ def test_a_resource_that_is_written_twice_is_reported_at_the_second():
     )
 
 
+def test_what_can_be_read_is_read_beside_what_cannot():
+    text = destination_rule("") + "---\n" + virtual_service("[{timeout: 5}]")
+
+    parsed, found = parse.inspect(documents.parse(text, "policy.yaml"))
+
+    assert [resources.key(resource) for resource in parsed.resources] == ["DestinationRule/default/server"]
+    assert [problem.code for problem in found] == ["CLV4104"]
+
+
 def test_what_the_api_server_adds_to_a_resource_is_read_over():
     text = destination_rule("").replace(
         "metadata: {name: server}",

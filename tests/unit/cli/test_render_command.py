@@ -1,0 +1,46 @@
+import json
+
+import pytest
+import yaml
+
+from clover.cli.main import main
+from harness.policies import CHAIN
+
+
+@pytest.fixture
+def chain_file(tmp_path):
+    path = tmp_path / "chain.yaml"
+    path.write_text(CHAIN, encoding="utf-8")
+    return path
+
+
+def test_a_chain_is_rendered_as_documents_that_a_cluster_takes(chain_file, capsys):
+    assert main(["render", str(chain_file)]) == 0
+
+    found = [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(capsys.readouterr().out)]
+    assert found == [
+        *(("Service", name) for name in ("waf", "lb", "cache", "server", "shadow")),
+        ("Gateway", "sdc-gateway"),
+        ("VirtualService", "sdc"),
+        ("DestinationRule", "lb"),
+        ("VirtualService", "waf"),
+    ]
+
+
+def test_json_is_one_list_of_the_same(chain_file, capsys):
+    main(["render", str(chain_file)])
+    documents = list(yaml.safe_load_all(capsys.readouterr().out))
+
+    assert main(["render", str(chain_file), "-o", "json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"apiVersion": "v1", "kind": "List", "items": documents}
+
+
+def test_a_chain_that_is_not_sound_is_not_rendered(chain_file, capsys):
+    chain_file.write_text(CHAIN.replace("to: lb,", "to: lbb,"), encoding="utf-8")
+
+    assert main(["render", str(chain_file)]) == 2
+
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "did you mean 'lb'?" in said.err
