@@ -275,6 +275,72 @@ async def test_paths_are_normalised_before_routes_see_them(mesh):
     assert (await mesh.fetch("/%73ecret")).status == 403
 
 
+async def test_faults_happen_on_the_route_that_has_them_and_nowhere_else(mesh):
+    faulty = route(
+        name="faulty",
+        match=ir.RequestMatch(path=proxies.text("exact", "/faulty")),
+        fault=ir.Fault(delay_s=0.2, delay_percent=100, abort_status=418, abort_percent=100),
+    )
+    await mesh.push(mesh.gateway(faulty, route()))
+    began = asyncio.get_running_loop().time()
+
+    assert (await mesh.fetch("/faulty")).status == 418
+    assert asyncio.get_running_loop().time() - began > 0.19
+    assert (await mesh.fetch("/")).status == 200
+
+
+async def test_a_preflight_is_answered_by_the_route_that_has_a_policy(mesh):
+    await mesh.push(
+        mesh.gateway(
+            route(cors=ir.Cors(origins=(proxies.text("exact", "https://a.example"),), methods=("PUT",))),
+        )
+    )
+    asked = {"origin": "https://a.example", "access_control_request_method": "PUT"}
+    answer = await mesh.fetch(method="OPTIONS", **asked)
+
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert answer.headers["access-control-allow-methods"] == "PUT"
+
+
+async def test_a_share_of_requests_goes_where_its_weight_says_and_a_mirror_gets_a_copy(mesh):
+    async with envoy.echoing() as other, envoy.echoing() as third:
+        shares = ir.Forward(
+            to=(
+                ir.WeightedCluster(cluster=V1, weight=3),
+                ir.WeightedCluster(cluster=V2, weight=1, response_headers=ir.HeaderChanges(set=(("x-share", "v2"),))),
+            )
+        )
+        await mesh.push(
+            mesh.gateway(
+                route(shares, mirrors=(ir.Mirror(cluster=MAIN),)),
+                backends={V1: mesh.backend, V2: other, MAIN: third},
+            )
+        )
+        answers = [await mesh.fetch() for _ in range(200)]
+
+        share = sum("x-share" in answer.headers for answer in answers)
+        assert 25 <= share <= 80
+        mirrored = f"cluster.{MAIN}.upstream_rq_total"
+        async with asyncio.timeout(5):
+            while (await mesh.proxy.stats("upstream_rq_total")).get(mirrored, 0) < 200:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+
+async def test_a_change_of_the_path_the_host_and_the_headers_reaches_the_backend(mesh):
+    changed = route(
+        forward(MAIN, rewrite_regex=("^/old/(.*)$", "/new/\\1"), rewrite_authority="inner.example"),
+        request_headers=ir.HeaderChanges(remove=("x-gone",), set=(("x-set", "1"),), add=(("x-set", "2"),)),
+    )
+    await mesh.push(mesh.gateway(changed))
+    echo = (await mesh.fetch("/old/thing?q=1", x_gone="1", x_set="0")).echo
+
+    assert echo["path"] == "/new/thing?q=1"
+    assert echo["headers"]["host"] == "inner.example"
+    assert "x-gone" not in echo["headers"]
+    assert echo["headers"]["x-set"] == "2"  # two header lines, of which this backend keeps the last
+
+
 @contextlib.asynccontextmanager
 async def _gateway(directory):
     async with (

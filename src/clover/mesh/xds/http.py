@@ -28,7 +28,7 @@ from clover.mesh.xds.settings import Settings
 FAULT = "envoy.filters.http.fault"
 CORS = "envoy.filters.http.cors"
 
-_KEPT = "x-clover-kept-"
+_KEPT = "x-clover-kept-traceparent"
 _GIVEN = "request.headers['traceparent']"
 _VALID_TRACEPARENT = " && ".join(
     (
@@ -64,10 +64,10 @@ def _router() -> HttpFilter:
 
 @lru_cache(maxsize=1)
 def _policy_filters() -> tuple[HttpFilter, ...]:
-    """Return the filters that routes may configure; they stand idle in front of routes that do not."""
+    """Return the filters that routes may configure: such a route switches them on, all others pay nothing for them."""
     return (
-        HttpFilter(name=FAULT, typed_config=packed(fault_pb2.HTTPFault())),
-        HttpFilter(name=CORS, typed_config=packed(cors_pb2.Cors())),
+        HttpFilter(name=FAULT, typed_config=packed(fault_pb2.HTTPFault()), disabled=True),
+        HttpFilter(name=CORS, typed_config=packed(cors_pb2.Cors()), disabled=True),
     )
 
 
@@ -94,24 +94,19 @@ def _remove(name: str) -> mutation_rules_pb2.HeaderMutation:
 @lru_cache(maxsize=1)
 def _keep_valid_trace_context() -> extension_pb2.TypedExtensionConfig:
     """
-    Drop a `traceparent` that is not one, and its `tracestate`, before the span is made.
+    Drop a `traceparent` that is not one, before the span is made.
 
     Envoy makes no span at all for a request whose `traceparent` it cannot read, and lets the header travel on. A
-    mutation cannot be conditional, so what is valid is put aside, both headers are removed, and what was put aside
-    comes back: setting a header to nothing leaves it absent.
+    mutation cannot be conditional, so what is valid is put aside, the header is removed, and what was put aside comes
+    back: setting a header to nothing leaves it absent. `tracestate` needs no such care: Envoy writes its own.
     """
-    kept = {name: _KEPT + name for name in ("traceparent", "tracestate")}
     steps = [
-        *(_remove(aside) for aside in kept.values()),
-        _set(kept["traceparent"], f"%CEL({_VALID_TRACEPARENT} ? {_GIVEN} : '')%"),
-        _set(
-            kept["tracestate"],
-            f"%CEL('{kept['traceparent']}' in request.headers && 'tracestate' in request.headers"
-            " ? request.headers['tracestate'] : '')%",
-        ),
+        _remove(_KEPT),
+        _set(_KEPT, f"%CEL({_VALID_TRACEPARENT} ? {_GIVEN} : '')%"),
+        _remove("traceparent"),
+        _set("traceparent", f"%REQ({_KEPT})%"),
+        _remove(_KEPT),
     ]
-    for name, aside in kept.items():
-        steps += [_remove(name), _set(name, f"%REQ({aside})%"), _remove(aside)]
     return extension_pb2.TypedExtensionConfig(
         name="envoy.http.early_header_mutation.header_mutation",
         typed_config=packed(early_pb2.HeaderMutation(mutations=steps)),
