@@ -27,9 +27,8 @@ from clover.spec.chain import Chain, workload_name
 
 def bare_plan(chain: Chain, directory: Path, versions: Mapping[str, str]) -> Plan:
     """Return the chain's plan with names that lead to workloads; of a function with versions, to the one chosen."""
-    rootless = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[1] != "0"
     addresses = addressing.addresses_from(chain)
-    site = planner.Site(directory=str(directory), rootless=rootless, envoy=str(bootstrap.envoy_binary()))
+    site = planner.Site(directory=str(directory), rootless=rootless(), envoy=str(bootstrap.envoy_binary()))
     plan = planner.plan_from(chain, addresses, site)
     service_to_workload = {}
     for function in chain.functions.values():
@@ -43,6 +42,11 @@ def bare_plan(chain: Chain, directory: Path, versions: Mapping[str, str]) -> Pla
         # What nothing is redirected to, the backend calls a gateway.
         workloads=tuple(replace(workload, gateway=True) for workload in plan.workloads),
     )
+
+
+def rootless() -> bool:
+    """Tell whether this process is root only in a user namespace of its own."""
+    return Path("/proc/self/uid_map").read_text(encoding="ascii").split()[1] != "0"
 
 
 async def run(plan: Plan, *, entry: str, port: int) -> None:
@@ -60,8 +64,8 @@ async def run(plan: Plan, *, entry: str, port: int) -> None:
         files.write(Path(gateway.directory, "relay.cfg"), text)
         relaying = ProcessPlan(name="relay", argv=("haproxy", "-db", "-f", "relay.cfg"))
         running = [
-            _supervisor(plan, gateway, relaying, inherited=(listening.fileno(),)),
-            *(_supervisor(plan, one, one.engine_process) for one in others if one.engine_process),
+            supervisor(plan, gateway, relaying, inherited=(listening.fileno(),)),
+            *(supervisor(plan, one, one.engine_process) for one in others if one.engine_process),
         ]
         async with asyncio.TaskGroup() as tasks:
             for one in running:
@@ -71,9 +75,10 @@ async def run(plan: Plan, *, entry: str, port: int) -> None:
             print(json.dumps({"event": "ready"}), flush=True)
 
 
-def _supervisor(
+def supervisor(
     plan: Plan, workload: WorkloadPlan, process: ProcessPlan, *, inherited: tuple[int, ...] = ()
 ) -> Supervisor:
+    """Return what keeps one process of a workload running, without telling anybody."""
     return Supervisor(
         workload,
         process,

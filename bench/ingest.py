@@ -1,4 +1,4 @@
-"""How fast the store takes spans and answers questions: `python bench/ingest.py [--spans 1000000]`, JSON on output.
+"""How fast the store takes spans and answers questions: `python bench/ingest.py [--spans 1000000]`.
 
 Spans like Envoy's (17 attributes, ten to a trace) go through the receiver's code below gRPC into a store in a temporary
 folder; then the questions of the command line are asked, each a few times. Runs a few minutes at most.
@@ -9,17 +9,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import os
 import resource
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import _report
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from clover.telemetry import query
@@ -185,13 +184,44 @@ async def measure(directory: Path, spans: int) -> dict[str, Any]:
     return result
 
 
+def show(result: dict[str, Any]) -> None:
+    """Print what was measured."""
+    ingest, spans = result["ingest"], result["stored"]
+    resident = ", ".join(str(result[f"rssMb{at}"]) for at in ("Open", "After", "Idle"))
+    _report.table(
+        f"{spans:,} spans into an empty store",
+        ("quantity", "value"),
+        [
+            ("spans per second", f"{ingest['spansPerS']:,}"),
+            ("cores used meanwhile", f"{ingest['coresUsed']}"),
+            ("acknowledged after ms: p50, most", f"{ingest['acknowledgedMsP50']}, {ingest['acknowledgedMsMax']}"),
+            ("refused, and sent again", f"{ingest['refused']}"),
+            ("bytes on disk per span", f"{result['bytesPerSpan']}"),
+            (
+                "MB resident: store open, full, idle",
+                ", ".join(str(result[f"rssMb{at}"]) for at in ("Open", "After", "Idle")),
+            ),
+            ("cores used when idle", f"{result['idleCores']}"),
+        ],
+    )
+    _report.table(
+        f"Questions to a store of {spans:,} spans, ms",
+        ("question", "first", "median of 7"),
+        [(name, f"{one['firstMs']}", f"{one['medianMs']}") for name, one in result["queries"].items()],
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--spans", type=int, default=1_000_000)
-    spans = max(PER_REQUEST, parser.parse_args().spans // PER_REQUEST * PER_REQUEST)
+    parser.add_argument("--quick", action="store_true", help="50,000 spans")
+    given = parser.parse_args()
+    wanted = min(given.spans, 50_000) if given.quick else given.spans
+    spans = max(PER_REQUEST, wanted // PER_REQUEST * PER_REQUEST)
     with tempfile.TemporaryDirectory(prefix="clover-bench-") as directory:
-        json.dump(asyncio.run(measure(Path(directory), spans)), sys.stdout, indent=2)
-    print()
+        result = asyncio.run(measure(Path(directory), spans))
+    show(result)
+    _report.keep("ingest", result, quick=given.quick)
 
 
 if __name__ == "__main__":
