@@ -35,6 +35,9 @@ INBOUND = "virtualInbound"
 
 # As on Istio, HTTP/1.0 on a protocol-detected port is carried as TCP: it has no Host and no keep-alive to rely on.
 _HTTP_WORDS = ("http/1.1", "h2c")
+# Named by the HTTP and the TCP chain of a port alike: Envoy compares one property after the other and never goes back,
+# so that a chain which does not name it is out of reach once another one does.
+_PLAINTEXT = "raw_buffer"
 _HTTP_PROTOCOLS = (ir.Protocol.HTTP, ir.Protocol.HTTP2)
 
 
@@ -86,6 +89,7 @@ def outbound(port: ir.OutboundPort, identity: ir.Identity, settings: Settings) -
         chain.name = "PassthroughFilterChain"
     else:
         cluster, chain = port.cluster, message.filter_chains.add(name=f"{outbound_name(port)}-tcp")
+        chain.filter_chain_match.transport_protocol = _PLAINTEXT
     chain.filters.append(_tcp(cluster, identity, settings, direction="outbound"))
     needs.append((CLUSTER, cluster))
     return resource(message.name, message, requires=needs)
@@ -130,6 +134,7 @@ def _inbound_chains(port: ir.InboundPort, identity: ir.Identity, settings: Setti
     if port.protocol not in _HTTP_PROTOCOLS:
         chain = FilterChain(name=f"{name}-tcp")
         chain.filter_chain_match.destination_port.value = port.port
+        chain.filter_chain_match.transport_protocol = _PLAINTEXT
         chain.filters.append(_tcp(clusters.inbound_name(port), identity, settings, direction="inbound"))
         chains.append(chain)
     return chains
@@ -184,7 +189,7 @@ def _detect_http(message: Listener, settings: Settings, *, only: Sequence[int] =
 
 
 def _match_http(chain: FilterChain) -> None:
-    chain.filter_chain_match.transport_protocol = "raw_buffer"
+    chain.filter_chain_match.transport_protocol = _PLAINTEXT
     chain.filter_chain_match.application_protocols.extend(_HTTP_WORDS)
 
 
