@@ -199,7 +199,7 @@ def show(result: dict[str, Any]) -> None:
             ("bytes on disk per span", f"{result['bytesPerSpan']}"),
             (
                 "MB resident: store open, full, idle",
-                ", ".join(str(result[f"rssMb{at}"]) for at in ("Open", "After", "Idle")),
+                resident,
             ),
             ("cores used when idle", f"{result['idleCores']}"),
         ],

@@ -125,7 +125,7 @@ def compare(mesh: Side, direct: Side, entry: str, *, connections: int, rounds: i
 def main() -> None:
     """Measure, print, keep."""
     quick = _report.options(__doc__).quick
-    rounds, seconds = (1, 1) if quick else (4, 3)
+    rounds, seconds = (1, 1) if quick else (3, 3)
     result: dict[str, Any] = {}
     with _chain.up() as chain:
         mesh = Side(name="mesh", chain=chain)
