@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from clover.telemetry.store import schema
+
 PROGRAM = Path(__file__).with_name("opened_store.py")
 
 
@@ -75,8 +77,9 @@ def test_a_store_has_one_owner(tmp_path):
 
 
 def test_a_store_that_is_broken_says_so(tmp_path):
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "metadata").write_text("not a folder")
+    data = tmp_path / schema.version() / "data"
+    data.mkdir(parents=True)
+    (data / "metadata").write_text("not a folder")
 
     with OpenedStore(tmp_path) as store:
         assert store.first == "CLV6004"
@@ -136,3 +139,13 @@ def test_a_full_disk_refuses_what_comes_and_keeps_what_was_acknowledged(tmp_path
         assert store.ask("problems") == "none"
         assert store.ask("insert 250 4") == "1 taken, 0 refused"
         assert store.ask("count") == "spans=3250 logs=50 refused=80 lost=0"
+
+
+def test_tables_of_another_layout_are_replaced_and_nothing_else(tmp_path):
+    (tmp_path / "v-000000000000" / "data").mkdir(parents=True)
+    (tmp_path / "mine").write_text("kept")
+    with OpenedStore(tmp_path) as store:
+        assert store.first == "open"
+
+    assert not (tmp_path / "v-000000000000").exists()
+    assert (tmp_path / "mine").read_text() == "kept"

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clover.telemetry.ingest.lines import LINE_BYTES, LineGatherer
 from clover.telemetry.store.engine import EngineError
 from clover.telemetry.store.frames import MalformedError, rows_of, varint
 from clover.telemetry.store.rejects import insert_each
@@ -77,21 +76,3 @@ def test_when_there_is_no_space_nobody_is_accused_and_nothing_is_tried_again():
 
     assert tries == [3]
     assert all(isinstance(outcome, EngineError) and outcome.no_space for outcome in outcomes)
-
-
-@given(st.lists(st.binary(max_size=30), max_size=20))
-def test_gathered_lines_are_whole_and_nothing_is_lost(chunks):
-    gatherer = LineGatherer()
-
-    gathered = [gatherer.add(chunk) for chunk in chunks]
-
-    assert all(not lines or lines.endswith(b"\n") for lines in gathered)
-    assert b"".join(gathered) + gatherer.end() == b"".join(chunks)
-    assert gatherer.end() == b""
-
-
-def test_a_line_without_end_is_cut():
-    gatherer = LineGatherer()
-
-    assert gatherer.add(b"x" * LINE_BYTES) == b""
-    assert len(gatherer.add(b"yz")) == LINE_BYTES + 3

@@ -1,1 +1,1 @@
-"""Where telemetry comes in: OTLP over gRPC, and the lines that engines print."""
+"""Where telemetry comes in: OTLP over gRPC."""

@@ -1,8 +1,8 @@
 """The embedded engine: chDB, which is ClickHouse as a library, behind the little that the store needs of it.
 
-chDB's own connections are used, not `clickhouse-connect`, whose chDB backend was tried: it writes each insert to a
-temporary file first, adds half a second of import and a handshake to every start, and asks for a distribution that
-brings pandas and pyarrow along. A ClickHouse server instead of the library is another `Session`: the statements, the
+chDB's own connections are used, not `clickhouse-connect`: its chDB backend writes each insert to a temporary file
+first, adds half a second of import and a handshake to every start, and asks for a distribution that brings pandas and
+pyarrow along. A ClickHouse server instead of the library is another `Session`: the statements, the
 formats and the parameters are plain ClickHouse.
 
 One process can have one store open, and one store can be open in one process.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
+
+_FILES = ("schema.sql.j2", "otlp.proto")
 
 
 def format_schema(message: str) -> str:
@@ -13,6 +16,16 @@ def format_schema(message: str) -> str:
     path = str(resources.files(__package__) / "otlp.proto")
     quoted = path.replace("\\", "\\\\").replace("'", "\\'")
     return f"format_schema = '{quoted}:{message}'"
+
+
+def version() -> str:
+    """
+    Return what tells one layout of the tables from another.
+
+    Tables of another layout are not read: a store keeps a day or so, which is not worth a migration.
+    """
+    text = "".join((resources.files(__package__) / name).read_text(encoding="utf-8") for name in _FILES)
+    return f"v-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def statements(*, retention_hours: int) -> Iterator[str]:

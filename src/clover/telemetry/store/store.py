@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -245,10 +246,15 @@ class Store:
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = _locked(self.directory)
-            self._write_session = open_session(self.directory, memory_bytes=self._limits.memory_bytes)
+            tables = self.directory / schema.version()
+            tables.mkdir(mode=0o700, exist_ok=True)
+            for other in self.directory.glob("v-*"):
+                if other != tables:
+                    shutil.rmtree(other)
+            self._write_session = open_session(tables, memory_bytes=self._limits.memory_bytes)
             for statement in schema.statements(retention_hours=self._retention_hours):
                 self._write_session.command(statement)
-            self._read_session = open_session(self.directory, memory_bytes=self._limits.memory_bytes)
+            self._read_session = open_session(tables, memory_bytes=self._limits.memory_bytes)
         except BlockingIOError as failure:
             raise HostError(_in_use(self.directory)) from failure
         except (EngineError, OSError) as failure:

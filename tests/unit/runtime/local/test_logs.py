@@ -1,6 +1,10 @@
 import contextlib
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from clover.runtime.local import logs
 from clover.runtime.local.logs import Log
@@ -16,6 +20,15 @@ def test_only_whole_lines_are_passed_on(log):
     assert log.write(b"one\ntw") == b"one\n"
     assert log.write(b"o\n") == b"two\n"
     assert log.flush() == b""
+
+
+@given(st.lists(st.binary(max_size=30), max_size=20))
+def test_gathered_lines_are_whole_and_nothing_is_lost(chunks):
+    with tempfile.TemporaryDirectory() as folder, contextlib.closing(Log(Path(folder, "engine.log"))) as log:
+        gathered = [log.write(chunk) for chunk in chunks]
+
+        assert all(not lines or lines.endswith(b"\n") for lines in gathered)
+        assert (b"".join(gathered) + log.flush()).rstrip(b"\n") == b"".join(chunks).rstrip(b"\n")
 
 
 def test_a_last_line_without_an_end_is_not_lost(log, tmp_path):
