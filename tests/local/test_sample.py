@@ -118,10 +118,12 @@ def test_of_a_policy_file_that_is_half_wrong_nothing_is_applied(sdc):
     command, _ = sdc
     before = command.ok("get", "-o", "json")
     wrong = ALL_TO_V2.replace("name: http-lb}", "name: wrong}").replace("subset: v2", "subset: v9")
-    done = command.call("apply", "-", stdin=f"{ALL_TO_V2}\n---\n{wrong}")
+    unreadable = ALL_TO_V2.replace("name: http-lb}", "name: other}").replace("  http:", "  htpt:")
+    done = command.call("apply", "-", stdin=f"{ALL_TO_V2}\n---\n{wrong}\n---\n{unreadable}")
 
     assert done.returncode == 2
     assert "v9" in done.stderr
+    assert "htpt" in done.stderr, "everything that is wrong is said at once"
     assert command.ok("get", "-o", "json") == before
 
 

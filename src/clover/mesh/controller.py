@@ -91,11 +91,19 @@ class Controller:
         """Make the gateways reachable from outside. Raises HostError if an address is taken."""
         await self._publish(_gateway_addresses(self._snapshots))
 
-    async def apply(self, parsed: Parsed, *, dry_run: bool = False) -> Outcome:
-        """Add or replace resources. Raises DocumentError or MeshError, and then nothing has changed."""
+    async def apply(self, parsed: Parsed, *, unreadable: tuple[Problem, ...] = (), dry_run: bool = False) -> Outcome:
+        """
+        Add or replace resources. Raises DocumentError or MeshError, and then nothing has changed.
+
+        `unreadable` is why other documents of the same change could not be read: it is refused then, with everything
+        that is wrong with the ones that could.
+        """
         async with self._changing:
             changes = tuple(_change(self._resources.get(key(resource)), resource) for resource in parsed.resources)
             wanted = {**self._resources, **{key(resource): resource for resource in parsed.resources}}
+            if unreadable:
+                found = validate.check(self._registry, tuple(wanted.values()), origins=parsed.origins)
+                raise DocumentError(*unreadable, *errors_only(found))
             return await self._change_to(wanted, changes, origins=parsed.origins, dry_run=dry_run)
 
     async def delete(self, kind: str, namespace: str, name: str) -> Outcome:

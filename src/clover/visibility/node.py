@@ -88,8 +88,9 @@ class RunningNode:
 
     async def apply(self, documents: Sequence[tuple[str, str]], *, dry_run: bool) -> Json:
         """Apply resources, all or none; every document that is wrong is reported."""
-        parsed = parse.parse_with_origins(_documents(documents), namespace=self.namespace)
-        return _outcome(await self.controller.apply(parsed, dry_run=dry_run))
+        found, malformed = _documents(documents)
+        parsed, wrong = parse.inspect(found, namespace=self.namespace)
+        return _outcome(await self.controller.apply(parsed, unreadable=(*malformed, *wrong), dry_run=dry_run))
 
     def resources(self, kind: str, name: str, namespace: str) -> Json:
         """Return the resources in force that fit the arguments."""
@@ -150,8 +151,8 @@ class RunningNode:
         return workload_row(plan, self.statuses[plan.name], sidecars.get(plan.name))
 
 
-def _documents(texts: Sequence[tuple[str, str]]) -> list[Document]:
-    """Parse every text; the problems of all of them are raised together."""
+def _documents(texts: Sequence[tuple[str, str]]) -> tuple[list[Document], list[Problem]]:
+    """Parse every text; return what could be read, and why the rest could not."""
     found: list[Document] = []
     problems: list[Problem] = []
     for name, text in texts:
@@ -159,9 +160,7 @@ def _documents(texts: Sequence[tuple[str, str]]) -> list[Document]:
             found += yaml.parse(text, name)
         except DocumentError as failure:
             problems += failure.problems
-    if problems:
-        raise DocumentError(*problems)
-    return found
+    return found, problems
 
 
 def _broken(plan: WorkloadPlan, status: WorkloadStatus) -> Iterator[Problem]:
