@@ -61,14 +61,12 @@ def test_every_problem_code_is_explained_once():
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_into_the_project_leads_somewhere(path):
-    # The catalogue's parts are written to be read as one page beside the folder that they are in.
-    folder = path.parent.parent if path.parent.name == "problems.d" else path.parent
     lost = []
     for link in LINK.findall(path.read_text(encoding="utf-8")):
         if re.match(r"[a-z]+:", link):
             continue
         file, _, anchor = link.partition("#")
-        target = folder / file if file else path
+        target = path.parent / file if file else path
         if not target.exists() or (
             anchor and anchor not in map(slug, HEADING.findall(target.read_text(encoding="utf-8")))
         ):
