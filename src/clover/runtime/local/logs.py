@@ -23,14 +23,14 @@ class Log:
 
     def write(self, chunk: bytes) -> bytes:
         """Keep `chunk`, and return the whole lines that it completed."""
-        lines, _, rest = (self._rest + chunk).rpartition(b"\n")
+        lines, newline, rest = (self._rest + chunk).rpartition(b"\n")
+        whole = lines + newline
         if len(rest) > LINE_BYTES:
-            lines, rest = (lines + b"\n" if lines else b"") + rest, b""
+            whole, rest = whole + rest + b"\n", b""
         self._rest = rest
-        if not lines:
+        if not whole:
             return b""
-        whole = lines + b"\n"
-        self._last.extend(lines.split(b"\n")[-LAST_LINES:])
+        self._last.extend(whole[:-1].split(b"\n")[-LAST_LINES:])
         try:
             if self._file.tell() > FILE_BYTES:
                 self._rotate()
