@@ -130,7 +130,7 @@ def test_every_command_explains_itself(capsys, entry):
 
 def test_help_and_check_load_nothing_that_they_do_not_need():
     """Start-up is felt at each command; grpc, rich, chdb and the like cost more than the work."""
-    heavy = ["grpc", "rich", "jinja2", "starlette", "uvicorn", "pyroute2", "chdb", "google.protobuf"]
+    heavy = ["grpc", "rich", "jinja2", "starlette", "uvicorn", "chdb", "google.protobuf"]
     script = f"import sys; from clover.cli.main import main; main(sys.argv[1:]); print({heavy} & sys.modules.keys())"
     script = script.replace(f"{heavy}", f"set({heavy})")
 
