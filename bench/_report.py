@@ -78,6 +78,8 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, 
         shown.add_row(*row)
     # A pipe has no width; a table that is cut says nothing.
     console = Console() if sys.stdout.isatty() else Console(width=160)
+    # Not the table's own title: that is wrapped to the width of the table.
+    console.print(title, style="italic", highlight=False, markup=False)
     console.print(shown)
     for note in notes:
         console.print(f"  {note}", highlight=False, markup=False)

@@ -5,23 +5,15 @@ from __future__ import annotations
 import json
 import statistics
 import subprocess
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 # Headers of a browser: the firewall's rules write a log line for a request that lacks them.
 HEADERS = ("Host: shop.example", "User-Agent: Mozilla/5.0 (bench)", "Accept: */*")
 
-REPORT = """\
-done = function(summary, latency, requests)
-  local e = summary.errors
-  io.stderr:write(string.format(
-    '{"requests":%d,"durationUs":%d,"failed":%d,"p50Us":%d,"p99Us":%d,"meanUs":%d}',
-    summary.requests, summary.duration, e.connect + e.read + e.write + e.status + e.timeout,
-    latency:percentile(50), latency:percentile(99), latency.mean))
-end
-"""
-"""wrk's own summary rounds; this is the same in numbers."""
+REPORT = Path(__file__).with_suffix(".lua")
+"""Prints wrk's numbers as JSON."""
 
 
 class LoadError(Exception):
@@ -40,15 +32,10 @@ class Load:
 
 def run(url: str, *, connections: int, seconds: int, prefix: Sequence[str] = ()) -> Load:
     """Load `url`, through `prefix` (a command that enters a network). Raises LoadError if any answer was no success."""
-    with tempfile.NamedTemporaryFile("w", prefix="clv", suffix=".lua") as script:
-        script.write(REPORT)
-        script.flush()
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", script.name]
-        for header in HEADERS:
-            command += ["-H", header]
-        done = subprocess.run(
-            [*prefix, *command, url], capture_output=True, text=True, check=False, timeout=seconds + 30
-        )
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(REPORT)]
+    for header in HEADERS:
+        command += ["-H", header]
+    done = subprocess.run([*prefix, *command, url], capture_output=True, text=True, check=False, timeout=seconds + 30)
     try:
         found = json.loads(done.stderr[done.stderr.index("{") :])
     except ValueError:
