@@ -69,9 +69,7 @@ def number(value: float) -> str:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, notes: Sequence[str] = ()) -> None:
     """Print rows: the first column names, the others count."""
-    shown = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0)
-    )
+    shown = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for place, column in enumerate(columns):
         shown.add_column(column, justify="right" if place else "left", no_wrap=True)
     for row in rows:
