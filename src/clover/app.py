@@ -175,6 +175,8 @@ async def _run(
             timeline.mark("processes")
             await controller.acknowledged(timeout_s=30)
             await controller.publish()
+            # Last, because it was the first to have the time: ready means that a request can be looked at, too.
+            await store.opened()
             node.ready = True
             timeline.mark("acknowledged")
             result = _up_result(plan, book, statuses, timeline)

@@ -51,8 +51,8 @@ def _report(event: app.Event) -> None:
 
 def _failed(failure: BaseException) -> app.Event:
     errors = list(clover_errors(failure))
-    if not errors:
-        traceback.print_exception(failure)
+    # Once the chain is up nobody hears the event: the log must have it.
+    traceback.print_exception(failure)
     problems = [problem for error in errors for problem in error.problems] or [
         Problem(code="CLV5002", where="node", what=f"{failure!r}", hint="this is a bug in Clover; its log has more")
     ]

@@ -31,7 +31,8 @@ def unshare_argv(command: Sequence[str], *, rootless: bool) -> tuple[str, ...]:
 
 def start(arguments: Sequence[str], *, log: Path) -> subprocess.Popen[str]:
     """Start `clover node ARGUMENTS` detached from this terminal; what it says besides events goes to `log`."""
-    command = (sys.executable, "-m", "clover", "node", *arguments)
+    # A crash inside a library (the store is one) leaves its stack in the log.
+    command = (sys.executable, "-X", "faulthandler", "-m", "clover", "node", *arguments)
     with log.open("ab") as errors:
         return subprocess.Popen(
             unshare_argv(command, rootless=os.geteuid() != 0),
