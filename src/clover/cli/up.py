@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +20,16 @@ from clover.errors import DocumentError, HostError, Problem
 from clover.functions import registry as drivers
 from clover.kit import places
 from clover.runtime.local import launch, ledger
-from clover.spec import load
+from clover.spec import load, rules
 from clover.spec.chain import Chain, renamed, workload_name
 
 
 def up(
     path: Annotated[Path, typer.Argument(help="Chain file, or a folder that holds chain.yaml.")],
     name: Annotated[str, typer.Option(help="Run it under another name, beside one that is already up.")] = "",
-    port: Annotated[int, typer.Option(help="Gateway port on the host; 0 takes the one of the chain file.")] = 0,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Gateway port on the host; 0 takes the one of the chain file.")
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Bring a chain up, and return when every workload is ready."""
@@ -35,6 +38,9 @@ def up(
         raise DocumentError(*doubts)
     output.print_problems(doubts)
     chain = renamed(found, name=name, port=port)
+    # The name becomes part of paths that are removed: it is not looked at before it is known to be one.
+    if wrong := [replace(problem, where="--name") for problem in rules.names_are_labels(chain)]:
+        raise DocumentError(*wrong)
     directory = places.chain_directory(chain.name)
     digest = ledger.digest(load.file_of(path), chain.name, chain.gateway.port)
     if ledger.alive(directory):
