@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import json
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -102,7 +104,7 @@ def application(node: Node) -> Starlette:
             Route("/v1/traces/{key}", trace),
             Route("/v1/proxies/{workload}/{what}", proxy),
         ],
-        exception_handlers={CloverError: _refused, Exception: _broken},
+        exception_handlers={CloverError: _refused, HTTPException: _unknown, Exception: _broken},
     )
 
 
@@ -112,26 +114,31 @@ async def serving_api(path: Path, node: Node, *, tasks: asyncio.TaskGroup) -> As
     server = _Server(
         uvicorn.Config(
             application(node),
-            uds=str(path),
             log_level="warning",
             access_log=False,
             lifespan="off",
             timeout_graceful_shutdown=1,
         )
     )
-    old = os.umask(0o177)
-    serving = tasks.create_task(server.serve(), name="api")
-    try:
-        while not server.started and not serving.done():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # uvicorn has no event for it
-        path.chmod(0o600)  # noqa: ASYNC240 - one system call; uvicorn opens the socket to everybody
-    finally:
-        os.umask(old)
+    serving = tasks.create_task(server.serve(sockets=[_listen(path)]), name="api")
+    while not server.started and not serving.done():  # noqa: ASYNC110
+        await asyncio.sleep(0.005)  # uvicorn has no event for it
     try:
         yield
     finally:
         server.should_exit = True
         await asyncio.wait([serving], timeout=2)
+
+
+def _listen(path: Path) -> socket.socket:
+    """Open a Unix socket that nobody but its owner may ever connect to."""
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # Before it has a name, which gets this mode: there is no moment in which others may connect. A umask would do that
+    # too, but it is the whole process's, and reaches into what other threads and children make meanwhile.
+    os.fchmod(listening.fileno(), 0o600)
+    path.unlink(missing_ok=True)
+    listening.bind(str(path))
+    return listening
 
 
 class _Server(uvicorn.Server):
@@ -148,6 +155,21 @@ def _refused(_: Request, failure: Exception) -> Response:
     return JSONResponse(
         {"problems": [problem.as_json() for problem in failure.problems], "exitCode": failure.exit_code},
         status_code=404 if missing else 422,
+    )
+
+
+def _unknown(request: Request, failure: Exception) -> Response:
+    assert isinstance(failure, HTTPException)  # noqa: S101 - registered for this class alone
+    problem = Problem(
+        code="CLV5003",
+        where=f"{request.method} {request.url.path}",
+        what=f"the API does not have this: {failure.detail}",
+        hint="docs/reference/api.md lists what it has",
+    )
+    return JSONResponse(
+        {"problems": [problem.as_json()], "exitCode": DocumentError.exit_code},
+        status_code=failure.status_code,
+        headers=failure.headers,
     )
 
 
@@ -174,7 +196,7 @@ async def _bounded(request: Request) -> bytes:
 def _object(body: bytes) -> Json:
     try:
         value = json.loads(body)
-    except ValueError as failure:
+    except (ValueError, RecursionError) as failure:
         raise _bad_request(f"the body is not JSON: {failure}") from None
     documents = value.get("documents") if isinstance(value, dict) else None
     if not isinstance(documents, list) or not all(
