@@ -54,6 +54,8 @@ class Log:
         self._file.close()
 
     def _rotate(self) -> None:
-        self._file.close()
+        # The old file stays open until there is a new one: if that cannot be made, lines go on where they went.
         self._path.replace(self._path.with_suffix(".log.1"))
-        self._file = self._path.open("ab", buffering=0)
+        fresh = self._path.open("ab", buffering=0)
+        self._file.close()
+        self._file = fresh

@@ -56,3 +56,16 @@ def test_a_file_grows_to_its_limit_and_then_starts_again_keeping_one_older(log, 
 
     assert (tmp_path / "engine.log").read_bytes() == b"0123456789 3\n"
     assert (tmp_path / "engine.log.1").read_bytes() == b"0123456789 2\n"
+
+
+def test_a_folder_that_is_gone_when_a_file_is_full_stops_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "FILE_BYTES", 10)
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    with contextlib.closing(Log(folder / "engine.log")) as log:
+        log.write(b"0123456789 0\n")
+        (folder / "engine.log").unlink()
+        folder.rmdir()
+
+        assert [log.write(b"0123456789 %d\n" % number) for number in (1, 2)] == [b"0123456789 1\n", b"0123456789 2\n"]
+        assert log.last_lines().endswith("2")
