@@ -1,7 +1,7 @@
 """Composition root: the only place where all parts of a running chain meet.
 
-The order below is the start-up order. Whatever is heavy to import is imported in a thread while the kernel builds the
-network: on two cores, start-up time is what is left when nothing waits for anything else.
+The order below is the start-up order. Importing this module takes half a second, so `clover up` starts the node
+before it looks at anything itself.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from clover.errors import HostError, Problem
 from clover.kit import files
+from clover.mesh import server as xds_server
+from clover.mesh.controller import Controller
+from clover.mesh.istio.from_chain import resources_from
 from clover.mesh.xds import bootstrap
+from clover.mesh.xds.settings import Settings
 from clover.runtime import addressing, planner
 from clover.runtime.addressing import GATEWAY
 from clover.runtime.local import backend, ledger
@@ -27,10 +31,10 @@ from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, WorkloadStatus
 from clover.spec import load
 from clover.spec.chain import Chain, renamed
-
-if TYPE_CHECKING:
-    from clover.mesh.controller import Controller
-    from clover.telemetry.store.store import Store
+from clover.telemetry.ingest.server import serving_otlp
+from clover.telemetry.store.store import Store, open_store
+from clover.visibility.api import serving_api
+from clover.visibility.node import RunningNode
 
 Event = dict[str, Any]
 Report = Callable[[Event], None]
@@ -101,16 +105,8 @@ async def _run(
 ) -> None:
     giving_up = tasks.create_task(_stop_when(stop), name="stop while starting")
     report({"event": "progress", "text": "building the network ..."})
-    importing = tasks.create_task(asyncio.to_thread(_import_mesh), name="import the mesh")
     await backend.prepare(plan)
     timeline.mark("network")
-    await importing
-    timeline.mark("imports")
-    from clover.mesh import server as xds_server
-    from clover.mesh.controller import Controller
-    from clover.mesh.istio.from_chain import resources_from
-    from clover.mesh.xds.settings import Settings
-
     statuses = {
         workload.name: WorkloadStatus(
             name=workload.name,
@@ -138,15 +134,8 @@ async def _run(
         await controller.start()
         tasks.create_task(controller.follow_readiness(), name="readiness")
         timeline.mark("mesh")
-        # Sidecars find their configuration waiting (one that has to ask twice loses a second); while they and the
-        # engines start, there is time to import the rest.
+        # Sidecars find their configuration waiting: one that has to ask twice loses a second.
         processes.start()
-        await asyncio.to_thread(_import_rest)
-        from clover.telemetry.ingest.server import serving_otlp
-        from clover.telemetry.store.store import open_store
-        from clover.visibility.api import serving_api
-        from clover.visibility.node import RunningNode
-
         store = await stack.enter_async_context(open_store(settings.store))
         await stack.enter_async_context(serving_otlp(settings.directory / "otlp.sock", store))
         stack.push_async_callback(processes.aclose)
@@ -231,20 +220,6 @@ class Timeline:
     def mark(self, name: str) -> None:
         """Note that a step is done."""
         self.marks[name] = round((time.clock_gettime(time.CLOCK_BOOTTIME) - self._began) * 1000)
-
-
-def _import_mesh() -> None:
-    """Import what the control plane needs, so that `_run`'s own import statements find it done."""
-    import clover.mesh.controller
-    import clover.mesh.istio.from_chain  # noqa: F401
-
-
-def _import_rest() -> None:
-    """Import what stores and answers."""
-    import clover.telemetry.ingest.server
-    import clover.telemetry.store.store
-    import clover.visibility.api
-    import clover.visibility.node  # noqa: F401
 
 
 def _ledger(settings: NodeSettings, chain: Chain) -> ledger.Ledger:

@@ -8,7 +8,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 
@@ -17,25 +17,44 @@ from clover.errors import CloverError, Problem, clover_errors
 from clover.runtime.local import namespaces
 
 
-def node(
-    chain: Annotated[Path, typer.Option()],
-    directory: Annotated[Path, typer.Option()],
-    store: Annotated[Path, typer.Option()],
-    name: Annotated[str, typer.Option()],
-    port: Annotated[int, typer.Option()],
-) -> None:
+def node() -> None:
     """Run a chain as the first process of its own namespaces (internal)."""
     if os.getpid() != 1:
         raise typer.BadParameter("this command is started by clover up, inside namespaces of its own")
     # The host's /proc is still mounted, and shows the host's numbers; afterwards nobody here can learn them.
     host_pid = int(str(Path("/proc/self").readlink()))
+    told = sys.stdin.readline()
+    if not told:
+        return  # whoever started this found a reason not to
+    settings = _settings(json.loads(told), host_pid)
+    _log_to(settings.directory / "node.log")
     namespaces.mount_proc()
-    settings = app.NodeSettings(chain=chain, directory=directory, store=store, name=name, port=port, host_pid=host_pid)
     try:
         asyncio.run(app.run_node(settings, report=_report))
     except BaseException as failure:
         _report(_failed(failure))
         raise SystemExit(1) from failure
+
+
+def _settings(told: dict[str, Any], host_pid: int) -> app.NodeSettings:
+    return app.NodeSettings(
+        chain=Path(told["chain"]),
+        directory=Path(told["directory"]),
+        store=Path(told["store"]),
+        name=told["name"],
+        port=told["port"],
+        host_pid=host_pid,
+    )
+
+
+def _log_to(path: Path) -> None:
+    """From now on what is said on standard error goes to the log."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    os.dup2(handle, sys.stderr.fileno())
+    os.close(handle)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, sys.stdin.fileno())
+    os.close(null)
 
 
 def _report(event: app.Event) -> None:
