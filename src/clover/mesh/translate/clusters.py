@@ -27,20 +27,27 @@ def cluster_name(service: Service, port: int, subset: str = "") -> str:
 
 
 def clusters_from(
-    registry: Registry, policies: Policies, *, seen_from: str
+    registry: Registry, policies: Policies, *, seen_from: str, gateway: bool
 ) -> Iterator[tuple[ir.Cluster, ir.Endpoints]]:
-    """Yield the cluster of every service port and of every subset, as clients in the namespace `seen_from` see them."""
+    """
+    Yield the cluster of every service port and of every subset, as clients in the namespace `seen_from` see them.
+
+    A gateway cannot tell what an undeclared port speaks from what its own client speaks: it uses HTTP/1.1.
+    """
     for service in registry.services:
         rule = policies.destination_rule_for(service, seen_from=seen_from)
         sources = (resources.key(rule),) if rule else ()
         for port in service.ports:
+            protocol = protocol_of(port)
+            if gateway and protocol is ir.Protocol.AUTO:
+                protocol = ir.Protocol.HTTP
             for subset in (None, *(rule.spec.subsets if rule else ())):
                 policy = policy_for(rule, port.number, subset)
                 name = cluster_name(service, port.number, subset.name if subset else "")
-                yield _cluster(name, port, policy, sources), _endpoints(name, registry, service, port, subset)
+                yield _cluster(name, protocol, policy, sources), _endpoints(name, registry, service, port, subset)
 
 
-def _cluster(name: str, port: ServicePort, policy: PolicyParts, sources: tuple[str, ...]) -> ir.Cluster:
+def _cluster(name: str, protocol: ir.Protocol, policy: PolicyParts, sources: tuple[str, ...]) -> ir.Cluster:
     pool = policy.connection_pool
     http = (pool.http if pool else None) or HTTPSettings()
     tcp = (pool.tcp if pool else None) or TCPSettings()
@@ -49,7 +56,6 @@ def _cluster(name: str, port: ServicePort, policy: PolicyParts, sources: tuple[s
     size = None
     if balancer and balancer.consistent_hash:
         balancing, size = _hashing(balancer.consistent_hash)
-    protocol = protocol_of(port)
     if http.use_client_protocol and protocol is ir.Protocol.HTTP:
         protocol = ir.Protocol.AUTO
     return ir.Cluster(

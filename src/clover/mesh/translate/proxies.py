@@ -46,7 +46,7 @@ class _Translation:
     def __init__(self, registry: Registry, policies: Policies) -> None:
         self._registry = registry
         self._policies = policies
-        self._clusters: dict[str, tuple[tuple[ir.Cluster, ir.Endpoints], ...]] = {}
+        self._clusters: dict[tuple[str, bool], tuple[tuple[ir.Cluster, ir.Endpoints], ...]] = {}
         self._routes: dict[tuple[str | int | None, ...], tuple[ir.Route, ...]] = {}
 
     def proxies(self) -> Iterator[ir.Proxy]:
@@ -54,7 +54,7 @@ class _Translation:
         return map(self._proxy, self._registry.workloads)
 
     def _proxy(self, workload: Workload) -> ir.Proxy:
-        pairs = self._clusters_seen_from(workload.namespace)
+        pairs = self._clusters_seen_from(workload.namespace, gateway=workload.gateway)
         common = ir.Proxy(
             node=workload.name,
             identity=_identity(workload, self._registry),
@@ -67,10 +67,11 @@ class _Translation:
         outbound, tables = self._outbound(workload)
         return replace(common, inbound=tuple(_inbound(workload, self._registry)), outbound=outbound, tables=tables)
 
-    def _clusters_seen_from(self, namespace: str) -> tuple[tuple[ir.Cluster, ir.Endpoints], ...]:
-        if namespace not in self._clusters:
-            self._clusters[namespace] = tuple(clusters_from(self._registry, self._policies, seen_from=namespace))
-        return self._clusters[namespace]
+    def _clusters_seen_from(self, namespace: str, *, gateway: bool) -> tuple[tuple[ir.Cluster, ir.Endpoints], ...]:
+        if (namespace, gateway) not in self._clusters:
+            found = clusters_from(self._registry, self._policies, seen_from=namespace, gateway=gateway)
+            self._clusters[namespace, gateway] = tuple(found)
+        return self._clusters[namespace, gateway]
 
     def _outbound(self, workload: Workload) -> tuple[tuple[ir.OutboundPort, ...], tuple[ir.RouteTable, ...]]:
         """

@@ -92,6 +92,20 @@ def test_the_mirror_of_the_first_function_is_kept_at_the_gateway_as_in_the_sidec
     assert at_gateway.mirrors == in_mesh.mirrors == copies
 
 
+def test_the_gateway_speaks_http_1_to_undeclared_ports_whatever_its_client_speaks():
+    proxies = policies.proxies()
+
+    assert policies.cluster(proxies["gateway"], f"outbound|9180||{LB}").protocol is ir.Protocol.HTTP
+    assert policies.cluster(proxies["waf"], f"outbound|9180||{LB}").protocol is ir.Protocol.AUTO
+
+
+def test_the_gateway_speaks_what_its_client_speaks_where_a_rule_says_so():
+    rule = "trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}"
+    gateway = policies.proxies(policies.destination_rule(rule))["gateway"]
+
+    assert policies.cluster(gateway, "outbound|9180||server.default.svc.cluster.local").protocol is ir.Protocol.AUTO
+
+
 def test_a_gateway_without_a_virtual_service_answers_nobody():
     found = tuple(resource for resource in policies.chain_resources() if resource.kind == "Gateway")
 
