@@ -13,7 +13,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from clover.errors import MeshError
 from clover.mesh import server, snapshot
 from clover.mesh.xds.resource import CLUSTER, LISTENER
-from harness import proxies
+from harness import http2, proxies
 
 _SERVICE = "/envoy.service.discovery.v3.AggregatedDiscoveryService"
 
@@ -136,3 +136,8 @@ TABLES = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 
 def _versions(one: snapshot.Snapshot, type_url: str) -> dict[str, str]:
     return {name: resource.version for name, resource in one.resources[type_url].items()}
+
+
+async def test_a_proxy_without_traffic_may_ask_as_often_as_it_likes_whether_the_control_plane_is_there(directory):
+    async with server.serving(directory / "xds.sock"):
+        assert await http2.pings_answered(directory / "xds.sock", 20) == 20

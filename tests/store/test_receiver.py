@@ -15,6 +15,7 @@ from clover.errors import HostError
 from clover.telemetry import query
 from clover.telemetry.ingest.server import MESSAGE_BYTES, serving_otlp
 from clover.telemetry.store import RefusedError
+from harness import http2
 from harness import otlp_payloads as otlp
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -133,3 +134,8 @@ async def test_opening_the_store_leaves_the_working_directory_alone(store):
     await store.opened()
 
     assert os.getcwd() == os.environ.get("PWD", os.getcwd())  # noqa: PTH109
+
+
+async def test_a_proxy_without_traffic_may_ask_as_often_as_it_likes_whether_the_receiver_is_there(store, tmp_path):
+    async with serving_otlp(tmp_path / "otlp.sock", store):
+        assert await http2.pings_answered(tmp_path / "otlp.sock", 20) == 20

@@ -252,7 +252,8 @@ async def serving(path: Path | str) -> AsyncIterator[Server]:
     socket = Path(path)
     socket.unlink(missing_ok=True)  # noqa: ASYNC240 -- one system call on a file of our own
     server = Server()
-    transport = grpc.aio.server()
+    # A proxy without news pings to find out whether anybody is there; gRPC takes more than two of that for an attack.
+    transport = grpc.aio.server(options=(("grpc.http2.max_ping_strikes", 0),))
     transport.add_generic_rpc_handlers((_handlers(server),))
     try:
         transport.add_insecure_port(f"unix:{socket}")

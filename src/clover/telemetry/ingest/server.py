@@ -38,6 +38,8 @@ async def serving_otlp(path: Path, store: Store, *, address: str | None = None) 
         options=(
             ("grpc.max_receive_message_length", MESSAGE_BYTES),
             ("grpc.so_reuseport", 0),
+            # A proxy without traffic pings; gRPC would hang up on the third, as on an attack.
+            ("grpc.http2.max_ping_strikes", 0),
         ),
     )
     server.add_generic_rpc_handlers(
