@@ -17,9 +17,10 @@ from clover.errors import DocumentError, MeshError, Problem, errors_only
 from clover.kit.documents import Document
 from clover.mesh import snapshot, translate
 from clover.mesh.istio import validate
+from clover.mesh.istio.finding import cut, nearest
 from clover.mesh.istio.parse import Parsed
 from clover.mesh.istio.registry import Registry
-from clover.mesh.istio.resources import Resource, key
+from clover.mesh.istio.resources import KINDS, Resource, key
 from clover.mesh.server import Server
 from clover.mesh.snapshot import Snapshot
 from clover.mesh.xds.settings import Settings
@@ -198,14 +199,34 @@ class Controller:
 
     def unknown(self, kind: str, namespace: str, name: str) -> Problem:
         """Return the problem of naming a resource that is not there."""
+        if kind not in KINDS:
+            return unknown_kind(kind)
         wanted = f"{kind}/{namespace}/{name}"
         near = get_close_matches(wanted, self._resources, n=1)
         return Problem(
             code="CLV4404",
             where=f"{kind} {namespace}/{name}",
             what="there is no such resource",
-            hint=f"did you mean {near[0]}?" if near else "clover get lists what there is",
+            hint=f"did you mean {_as_typed(self._resources[near[0]], namespace)}?"
+            if near
+            else "clover get lists what there is",
         )
+
+
+def unknown_kind(kind: str) -> Problem:
+    """Return the problem of naming a kind that the mesh does not have."""
+    return Problem(
+        code="CLV4101",
+        where="kind",
+        what=f"the kind {cut(kind)!r} is not supported by Clover, which has {', '.join(KINDS)}",
+        hint=nearest(kind, KINDS),
+    )
+
+
+def _as_typed(resource: Resource, namespace: str) -> str:
+    """Return a resource as `clover get` takes it, from within a namespace."""
+    name = f"{resource.kind.lower()}/{resource.metadata.name}"
+    return name if resource.metadata.namespace == namespace else f"{name} -n {resource.metadata.namespace}"
 
 
 def _gateway_addresses(snapshots: Mapping[str, Snapshot]) -> frozenset[Address]:

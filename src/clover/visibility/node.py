@@ -13,8 +13,9 @@ from clover.errors import DocumentError, MeshError, Problem
 from clover.kit import documents as yaml
 from clover.kit import unix_http
 from clover.kit.documents import Document
-from clover.mesh.controller import Controller, Outcome
+from clover.mesh.controller import Controller, Outcome, unknown_kind
 from clover.mesh.istio import parse, render
+from clover.mesh.istio.resources import KINDS
 from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
 from clover.runtime.status import State, WorkloadStatus
@@ -94,6 +95,8 @@ class RunningNode:
 
     def resources(self, kind: str, name: str, namespace: str) -> Json:
         """Return the resources in force that fit the arguments."""
+        if kind and kind not in KINDS:
+            raise DocumentError(unknown_kind(kind))
         found = [
             resource
             for resource in self.controller.resources
