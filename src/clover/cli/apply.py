@@ -28,6 +28,9 @@ def apply(
     texts = read(paths)
     body = {"documents": [{"name": name, "text": text} for name, text in texts], "dryRun": dry_run}
     answer: ApplyAnswer = api.find(chain).post("/v1/resources", body)
+    if not answer["resources"]:
+        read_in = ", ".join(dict.fromkeys(name for name, _ in texts))
+        raise DocumentError(Problem(code="CLV5207", where=read_in, what="there is no document in it"))
     output.print_problems(Problem(**warning) for warning in answer["warnings"])
     if as_json:
         output.print_json(answer)

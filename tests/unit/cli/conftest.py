@@ -47,6 +47,8 @@ class StubNode:
         self.asked.append((list(documents), dry_run))
         if any("bad" in text for _, text in documents):
             raise DocumentError(Problem(code="CLV4404", where="vs.yaml:3:5", what="it is bad", hint="make it good"))
+        if not any(text.strip() for _, text in documents):
+            return {"resources": [], "warnings": [], "acknowledgedMs": 0.0, "proxies": 0}
         change = {"kind": "VirtualService", "name": "http-lb", "namespace": "default", "action": "configured"}
         return {"resources": [change], "warnings": [], "acknowledgedMs": 12.34, "proxies": 10}
 

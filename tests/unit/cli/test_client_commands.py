@@ -165,6 +165,15 @@ def test_everything_that_cannot_be_read_is_told_at_once_and_nothing_is_sent(clov
     assert [word for word in ("CLV1001", "CLV1002", "CLV5207") if word in said] == ["CLV1001", "CLV1002", "CLV5207"]
 
 
+def test_files_without_a_document_are_not_applied_in_silence(clover, bring_up, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "empty.yaml").touch()
+
+    code, out, said = clover("apply", str(tmp_path / "empty.yaml"))
+
+    assert (code, out, "there is no document in it [CLV5207]" in said) == (2, "", True)
+
+
 def test_what_the_node_refuses_is_printed_with_its_exit_code(clover, bring_up, tmp_path):
     bring_up("sdc")
     (tmp_path / "vs.yaml").write_text("bad: true\n")
