@@ -10,6 +10,8 @@ FILE_BYTES = 8 * 1024 * 1024
 LINE_BYTES = 64 * 1024
 """A longer line is cut into pieces."""
 LAST_LINES = 12
+_ACCESS = b'{"log":"access"'
+"""A line that says which request was answered, and nothing about why a process ended."""
 
 
 class Log:
@@ -30,7 +32,8 @@ class Log:
         self._rest = rest
         if not whole:
             return b""
-        self._last.extend(whole[:-1].split(b"\n")[-LAST_LINES:])
+        words = [line for line in whole[:-1].split(b"\n") if not line.startswith(_ACCESS)]
+        self._last.extend(words[-LAST_LINES:])
         try:
             if self._file.tell() > FILE_BYTES:
                 self._rotate()
@@ -46,7 +49,7 @@ class Log:
         return self.write(b"\n") if self._rest else b""
 
     def last_lines(self) -> str:
-        """Return the last lines, for a message about why the process ended."""
+        """Return the last lines, for a message about why the process ended; records of requests are left out."""
         return b"\n".join(line[:400] for line in self._last).decode("utf-8", "replace").strip()
 
     def close(self) -> None:

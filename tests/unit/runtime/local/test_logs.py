@@ -49,6 +49,13 @@ def test_the_last_lines_explain_an_exit(log):
     assert len(log.last_lines().splitlines()) == logs.LAST_LINES
 
 
+def test_records_of_requests_are_no_explanation(log, tmp_path):
+    log.write(b"out of memory\n" + b'{"log":"access","status":200}\n' * logs.LAST_LINES)
+
+    assert log.last_lines() == "out of memory"
+    assert (tmp_path / "engine.log").read_bytes().count(b"access") == logs.LAST_LINES
+
+
 def test_a_file_grows_to_its_limit_and_then_starts_again_keeping_one_older(log, tmp_path, monkeypatch):
     monkeypatch.setattr(logs, "FILE_BYTES", 10)
     for number in range(4):
