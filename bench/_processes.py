@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -54,7 +55,9 @@ def cpu_by_component(processes: Iterable[Process]) -> dict[str, float]:
     """Return the processor time that each component has used."""
     used = dict.fromkeys(COMPONENTS, 0.0)
     for process in processes:
-        used[process.component] += cpu_s(process.pid)
+        # Some end by themselves: nginx's cache loader does after a minute.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            used[process.component] += cpu_s(process.pid)
     return used
 
 
