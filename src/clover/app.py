@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clover.errors import HostError, Problem
 from clover.kit import files
 from clover.mesh import server as xds_server
 from clover.mesh.controller import Controller
@@ -59,32 +58,30 @@ class _Stopped(Exception):
 
 
 async def run_node(settings: NodeSettings, *, report: Report) -> None:
-    """Run the chain until SIGTERM. Raises CloverError when it cannot come up, or cannot go on."""
+    """
+    Run the chain until SIGTERM. Raises CloverError when it cannot come up, or cannot go on.
+
+    This process has the chain's lock (see `ledger.claim`), and keeps it to its end.
+    """
     timeline = Timeline()
-    lock = ledger.hold(settings.directory)
-    if lock is None:
-        raise HostError(
-            Problem(code="CLV5004", where=f"chain {settings.name}", what="another node runs it", hint="clover status")
-        )
     chain = renamed(load.load(settings.chain), name=settings.name, port=settings.port)
     rootless = Path("/proc/self/uid_map").read_text(encoding="ascii").split()[1] != "0"  # noqa: ASYNC240 - /proc
     site = planner.Site(directory=str(settings.directory), rootless=rootless, envoy=str(bootstrap.envoy_binary()))
     addresses = addressing.addresses_from(chain)
     plan = planner.plan_from(chain, addresses, site)
+    stop = asyncio.Event()
+    # Before the ledger tells anybody whom to stop: the first process of a namespace hears no signal without a handler.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     book = _ledger(settings, chain)
     ledger.write(settings.directory, book)
     timeline.mark("planned")
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     try:
         async with asyncio.TaskGroup() as tasks:
             await _run(chain, plan, book, settings, stop=stop, tasks=tasks, report=report, timeline=timeline)
             raise _Stopped
     except* _Stopped:
         pass
-    finally:
-        os.close(lock)
 
 
 async def _stop_when(stop: asyncio.Event) -> None:

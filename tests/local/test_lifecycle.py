@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -223,3 +224,24 @@ def test_a_sidecar_that_dies_under_load_comes_back_and_requests_succeed_again(fr
 
     eventually(lambda: all(row["ready"] for row in fresh.json("status")["workloads"]))
     assert all(get(result["gateway"], f"/?after{number}").status == 200 for number in range(20))
+
+
+def test_of_two_commands_that_bring_a_chain_up_at_once_one_succeeds_and_the_other_says_so(fresh):
+    path = write_chain(fresh)
+    with ThreadPoolExecutor() as threads:
+        ended = list(threads.map(lambda _: fresh.call("up", path), range(2)))
+
+    assert sorted(one.returncode for one in ended) in ([0, 2], [0, 0])  # [0, 0]: the second came after the first
+    assert all("CLV5004" in one.stderr for one in ended if one.returncode)
+    assert fresh.json("status")["state"] == "ready"
+
+
+def test_down_takes_nothing_that_is_no_chains(fresh):
+    other = fresh.run / "photos" / "cat.jpg"
+    other.parent.mkdir(parents=True)
+    other.touch()
+
+    fresh.ok("down", "--all", "--purge")
+    assert fresh.call("down", "photos").returncode == 3
+    assert fresh.call("up", write_chain(fresh), "--name", "photos").returncode == 3
+    assert other.exists()

@@ -33,10 +33,10 @@ def bring_up(node: launch.StartingNode, path: Path, *, name: str, port: int, as_
         raise DocumentError(*wrong)
     directory = places.chain_directory(chain.name)
     digest = ledger.digest(load.file_of(path), chain.name, chain.gateway.port)
-    if ledger.alive(directory):
+    _refuse_foreign(directory.parent)
+    if ledger.is_chain(directory) and ledger.alive(directory):
         _show_running(chain, digest, directory, as_json=as_json)
         return
-    ledger.stop(directory, patience_s=0)
     problems = [
         *_path_problems(chain, directory),
         *host.problems_that_stop_a_chain(drivers.requirements(chain)),
@@ -44,17 +44,19 @@ def bring_up(node: launch.StartingNode, path: Path, *, name: str, port: int, as_
     ]
     if problems:
         raise HostError(*problems)
-    _make_directory(directory)
+    lock = _make_directory(directory)
+    orders = {
+        "chain": str(path.absolute()),
+        "directory": str(directory),
+        "store": str(places.store_directory(chain.name)),
+        "name": chain.name,
+        "port": chain.gateway.port,
+    }
     try:
-        node.begin(
-            {
-                "chain": str(path.absolute()),
-                "directory": str(directory),
-                "store": str(places.store_directory(chain.name)),
-                "name": chain.name,
-                "port": chain.gateway.port,
-            }
-        )
+        try:
+            node.begin(orders, lock=lock)
+        finally:
+            os.close(lock)
         result = _follow(node, directory / "node.log")
     except BaseException:
         _clean(node, directory)
@@ -91,24 +93,33 @@ def _clean(node: launch.StartingNode, directory: Path) -> None:
         kept.write_bytes(text)
 
 
-def _make_directory(directory: Path) -> None:
-    # Root's engines run their workers as another user, who must be able to pass through.
-    mode = 0o711 if os.geteuid() == 0 else 0o700
-    directory.parent.mkdir(mode=mode, parents=True, exist_ok=True)
-    owner = directory.parent.stat().st_uid
+def _refuse_foreign(root: Path) -> None:
+    """Refuse a run folder that another user made, before anything in it is believed."""
+    try:
+        owner = root.lstat().st_uid
+    except FileNotFoundError:
+        return
     if owner != os.geteuid():
         raise HostError(
             Problem(
                 code="CLV2105",
-                where=str(directory.parent),
+                where=str(root),
                 what=f"the folder belongs to user {owner}, expected {os.geteuid()}",
                 hint="set CLOVER_RUN to a folder of your own",
             )
         )
-    directory.mkdir(mode=mode)
+
+
+def _make_directory(directory: Path) -> int:
+    """Make the chain's folder, and return its lock."""
+    # Root's engines run their workers as another user, who must be able to pass through.
+    mode = 0o711 if os.geteuid() == 0 else 0o700
+    if not directory.parent.exists():
+        directory.parent.mkdir(parents=True)
+        directory.parent.chmod(mode)
+    _refuse_foreign(directory.parent)
     closed = [parent for parent in directory.absolute().parents if not parent.stat().st_mode & 0o001]
     if os.geteuid() == 0 and closed:
-        directory.rmdir()
         raise HostError(
             Problem(
                 code="CLV2106",
@@ -117,6 +128,7 @@ def _make_directory(directory: Path) -> None:
                 hint=f"chmod o+x {closed[0]}, or set CLOVER_RUN to a folder elsewhere",
             )
         )
+    return ledger.claim(directory, mode=mode)
 
 
 def _path_problems(chain: Chain, directory: Path) -> list[Problem]:
@@ -168,14 +180,7 @@ def _show_running(chain: Chain, digest: str, directory: Path, *, as_json: bool) 
     running = ledger.read(directory)
     result = directory / "up.json"
     if running is None or not result.exists():
-        raise DocumentError(
-            Problem(
-                code="CLV5004",
-                where=f"chain {chain.name}",
-                what="another command is bringing it up, or taking it down, at this moment",
-                hint="clover status",
-            )
-        )
+        raise DocumentError(ledger.busy(directory))
     if running.digest != digest:
         raise DocumentError(
             Problem(

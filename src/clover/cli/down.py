@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -31,15 +32,22 @@ def down(
         with console.status(f"{name}: stopping ..."):
             found = ledger.stop(places.chain_directory(name), patience_s=PATIENCE_S)
         if purge:
-            shutil.rmtree(places.store_directory(name).parent, ignore_errors=True)
+            _forget(places.store_directory(name))
         console.print(f"chain {name} is down" if found else f"chain {name} is not up: nothing to do", highlight=False)
     if not names:
         console.print("no chain is up: nothing to do")
 
 
+def _forget(store: Path) -> None:
+    """Remove a chain's store, and the folder around it if nothing else is in there."""
+    shutil.rmtree(store, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        store.parent.rmdir()
+
+
 def _names(chain: str, *, everything: bool) -> list[str]:
     root = places.run_root()
-    known = sorted(entry.name for entry in root.iterdir() if entry.is_dir()) if root.is_dir() else []
+    known = sorted(entry.name for entry in root.iterdir() if ledger.is_chain(entry)) if root.is_dir() else []
     if everything:
         return known
     if chain and Path(chain).exists() and chain not in known:

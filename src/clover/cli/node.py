@@ -14,7 +14,7 @@ import typer
 
 from clover import app
 from clover.errors import CloverError, Problem, clover_errors
-from clover.runtime.local import namespaces
+from clover.runtime.local import launch, namespaces
 
 
 def node() -> None:
@@ -23,10 +23,14 @@ def node() -> None:
         raise typer.BadParameter("this command is started by clover up, inside namespaces of its own")
     # The host's /proc is still mounted, and shows the host's numbers; afterwards nobody here can learn them.
     host_pid = int(str(Path("/proc/self").readlink()))
-    told = sys.stdin.readline()
-    if not told:
-        return  # whoever started this found a reason not to
-    settings = _settings(json.loads(told), host_pid)
+    orders = launch.orders()
+    if orders is None:
+        return
+    # The lock is kept to the end of this process, which is when others may touch the chain's folder.
+    told, _lock = orders
+    # Modes are given where files are made; whoever runs `up` may have a umask that shuts the engines' workers out.
+    os.umask(0o022)
+    settings = _settings(told, host_pid)
     _log_to(settings.directory / "node.log")
     namespaces.mount_proc()
     try:

@@ -2,8 +2,9 @@
 
 The node is told apart from its starter by four namespaces: user (only for an ordinary user), mount, process id, and
 System V IPC (the firewall's library leaves shared memory behind). It keeps the host's network, so that the gateway can
-listen there. It is told what to run by one JSON object on its standard input, and reports one a line on its standard
-output until it is ready or has failed; then it is on its own.
+listen there. It is told what to run by one JSON object on its standard input, which is a socket, because the chain's
+lock comes with it; and it reports one object a line on its standard output until it is ready or has failed. Then it is
+on its own.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,9 @@ from clover.errors import HostError, Problem
 
 Event = dict[str, Any]
 """`{"event": "progress" | "ready" | "failed", ...}`."""
+
+ORDER_BYTES = 65536
+"""What a node is told is a few paths and names, in one message."""
 
 
 def unshare_argv(command: Sequence[str], *, rootless: bool) -> tuple[str, ...]:
@@ -39,15 +44,14 @@ class StartingNode:
     process: subprocess.Popen[str]
     words: IO[bytes]
     """What it says before it has a log."""
+    orders: socket.socket
     kept: bool = False
     """True: it goes on after the command that started it."""
 
-    def begin(self, settings: Mapping[str, object]) -> None:
-        """Tell it what to run."""
-        with contextlib.suppress(BrokenPipeError):  # it is gone already; `events` finds out why
-            if self.process.stdin:
-                self.process.stdin.write(json.dumps(settings) + "\n")
-                self.process.stdin.close()
+    def begin(self, settings: Mapping[str, object], *, lock: int) -> None:
+        """Tell it what to run, and give it the chain's lock: there is no moment in which nobody has it."""
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it is gone already; `events` says why
+            socket.send_fds(self.orders, [json.dumps(settings).encode()], [lock])
 
     def events(self, *, log: Path) -> Iterator[Event]:
         """Yield what the node reports, ending with `ready` or `failed`. Raises HostError if it ends without a word."""
@@ -65,16 +69,24 @@ class StartingNode:
         return text.decode("utf-8", "replace").strip().splitlines()[-12:]
 
 
+def orders() -> tuple[dict[str, Any], int] | None:
+    """In the node: wait for what `begin` tells, and the lock; None if whoever started it found a reason not to."""
+    with socket.socket(fileno=os.dup(0)) as ear:
+        text, locks, _, _ = socket.recv_fds(ear, ORDER_BYTES, 1, socket.MSG_CMSG_CLOEXEC)
+    return (json.loads(text), locks[0]) if text else None
+
+
 @contextlib.contextmanager
 def starting() -> Iterator[StartingNode]:
     """Start a node detached from this terminal; it ends with the block, unless it got as far as being ready."""
     # A crash inside a library (the store is one) leaves its stack in the log.
     command = (sys.executable, "-X", "faulthandler", "-m", "clover", "node")
-    with tempfile.TemporaryFile() as words:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with tempfile.TemporaryFile() as words, ours, theirs:
         try:
             process = subprocess.Popen(
                 unshare_argv(command, rootless=os.geteuid() != 0),
-                stdin=subprocess.PIPE,
+                stdin=theirs.fileno(),
                 stdout=subprocess.PIPE,
                 stderr=words,
                 start_new_session=True,
@@ -90,17 +102,16 @@ def starting() -> Iterator[StartingNode]:
                     hint="sudo apt-get install --no-install-recommends util-linux",
                 )
             ) from failure
-        node = StartingNode(process=process, words=words)
+        theirs.close()
+        node = StartingNode(process=process, words=words, orders=ours)
         try:
             yield node
         finally:
             if not node.kept:
                 process.kill()
                 process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe:
-                    with contextlib.suppress(BrokenPipeError):
-                        pipe.close()
+            if process.stdout:
+                process.stdout.close()
 
 
 def _silent_end(code: int, words: Sequence[str], log: Path) -> Problem:

@@ -15,12 +15,18 @@ import os
 import select
 import shutil
 import signal
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from clover.errors import DocumentError, HostError, Problem
 from clover.kit import files
+
+POLL_S = 0.01
+KILL_S = 10.0
+"""How long the kernel may take to end a node that was killed, and what it ran."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,15 +69,120 @@ def write(directory: Path, ledger: Ledger) -> None:
 
 def read(directory: Path) -> Ledger | None:
     """Return the ledger of a chain's folder; None if there is none, or it is not one of ours."""
+    if not is_chain(directory):
+        return None
     try:
         return Ledger(**json.loads(path(directory).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
+def is_chain(directory: Path) -> bool:
+    """
+    Tell whether a folder is a chain's, and this user's.
+
+    What it says is acted on (processes are ended, folders removed), so that nobody else may have put it there: in a run
+    folder below /tmp, anybody can make one of the expected name.
+    """
+    try:
+        owners = {place.lstat().st_uid for place in (directory, directory.parent)}
+        return owners == {os.geteuid()} and stat.S_ISREG((directory / "lock").lstat().st_mode)
+    except OSError:
+        return False
+
+
 def hold(directory: Path) -> int | None:
-    """Take the chain's lock for as long as this process lives; None if a node has it."""
-    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Take the chain's lock for as long as this process, or who is given it, lives; None if somebody has it."""
+    return _locked(directory, os.O_CREAT)
+
+
+def alive(directory: Path) -> bool:
+    """Tell whether a chain's lock is held: by its node, or by the command that is about to start it."""
+    try:
+        handle = _locked(directory, 0)
+    except FileNotFoundError:
+        return False
+    if handle is None:
+        return True
+    os.close(handle)
+    return False
+
+
+def claim(directory: Path, *, mode: int) -> int:
+    """
+    Make the chain's folder, without what a killed node left in it, and return its lock.
+
+    Two commands that do this at once, or one that takes the chain down meanwhile, cannot meet: whoever has the lock
+    goes on. Raises DocumentError for the others, HostError if what is there is not a chain's folder.
+    """
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir()
+    if not is_chain(directory) and any(directory.iterdir()):
+        raise HostError(_not_a_chain(directory))
+    handle = hold(directory)
+    if handle is None or not _is_lock_of(handle, directory):
+        raise DocumentError(busy(directory))
+    _empty(directory)
+    directory.chmod(mode)
+    return handle
+
+
+def busy(directory: Path) -> Problem:
+    """Return the problem that another command is at work on the chain."""
+    return Problem(
+        code="CLV5004",
+        where=f"chain {directory.name}",
+        what="another command is bringing it up, or taking it down, at this moment",
+        hint="clover status",
+    )
+
+
+def stop(directory: Path, *, patience_s: float) -> bool:
+    """
+    End the chain's node, politely first, and remove its folder. Return False if there was nothing to end.
+
+    Raises HostError if the folder is not a chain's, DocumentError while another command brings the chain up.
+    """
+    if not is_chain(directory):
+        if os.path.lexists(directory):
+            raise HostError(_not_a_chain(directory))
+        return False
+    try:
+        lock = _wrested(directory, patience_s=patience_s)
+    except FileNotFoundError:
+        return True  # another command was quicker
+    try:
+        _empty(directory)
+        shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        os.close(lock)
+    return True
+
+
+def _wrested(directory: Path, *, patience_s: float) -> int:
+    """Return the lock of a chain, whose node is ended if it has it."""
+    deadline = time.monotonic() + patience_s + KILL_S
+    while (lock := hold(directory)) is None:
+        if ledger := read(directory):
+            _end(ledger.pid, patience_s=patience_s)
+        elif time.monotonic() > deadline:
+            raise DocumentError(busy(directory))
+        else:
+            time.sleep(POLL_S)  # a node that is just being started has not written its ledger yet
+    return lock
+
+
+def _empty(directory: Path) -> None:
+    """Remove everything but the lock, which tells whose folder it is, and goes last."""
+    for entry in directory.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+
+
+def _locked(directory: Path, flags: int) -> int | None:
+    handle = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -80,31 +191,32 @@ def hold(directory: Path) -> int | None:
     return handle
 
 
-def alive(directory: Path) -> bool:
-    """Tell whether a node holds the chain's lock."""
-    if not (directory / "lock").exists():
+def _end(pid: int, *, patience_s: float) -> None:
+    """End a node and its starter."""
+    with contextlib.ExitStack() as stack:
+        watched = [stack.enter_context(_process(one)) for one in (pid, *_starter(pid))]
+        for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, KILL_S)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+            if _gone(watched, within_s=wait_s):
+                return
+
+
+def _is_lock_of(handle: int, directory: Path) -> bool:
+    """Tell whether the lock that we have is still the folder's: a folder may be removed, and made anew, meanwhile."""
+    try:
+        return os.path.samestat(os.fstat(handle), (directory / "lock").lstat())
+    except FileNotFoundError:
         return False
-    handle = hold(directory)
-    if handle is None:
-        return True
-    os.close(handle)
-    return False
 
 
-def stop(directory: Path, *, patience_s: float) -> bool:
-    """End the chain's node, politely first, and remove its folder. Return False if there was nothing to end."""
-    found = directory.exists()
-    ledger = read(directory)
-    if ledger and alive(directory):
-        with contextlib.ExitStack() as stack:
-            watched = [stack.enter_context(_process(pid)) for pid in (ledger.pid, *_starter(ledger.pid))]
-            for number, wait_s in ((signal.SIGTERM, patience_s), (signal.SIGKILL, 10.0)):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(ledger.pid, number)
-                if _gone(watched, within_s=wait_s):
-                    break
-    shutil.rmtree(directory, ignore_errors=True)
-    return found
+def _not_a_chain(directory: Path) -> Problem:
+    return Problem(
+        code="CLV2108",
+        where=str(directory),
+        what="this is in the place of a chain's folder, and is not one that Clover made for this user",
+        hint="move it away, or set CLOVER_RUN to a folder of your own",
+    )
 
 
 def _starter(pid: int) -> tuple[int, ...]:

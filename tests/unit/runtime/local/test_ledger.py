@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+from clover.errors import DocumentError, HostError
 from clover.runtime.local import ledger
 
 
@@ -22,6 +23,7 @@ def book(pid: int = 1) -> ledger.Ledger:
 
 
 def test_what_is_written_is_read_back(tmp_path):
+    (tmp_path / "lock").touch()
     ledger.write(tmp_path, book())
 
     assert ledger.read(tmp_path) == book()
@@ -30,6 +32,7 @@ def test_what_is_written_is_read_back(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"chain": "sdc"}', "\x00"])
 def test_a_ledger_that_is_not_ours_is_no_ledger(tmp_path, text):
+    (tmp_path / "lock").touch()
     (tmp_path / "node.json").write_text(text)
 
     assert ledger.read(tmp_path) is None
@@ -83,3 +86,66 @@ def test_the_digest_tells_a_changed_file_a_changed_name_and_a_changed_port_apart
     assert ledger.digest(file, "sdc", 8081) != first
     file.write_text("b")
     assert ledger.digest(file, "sdc", 8080) != first
+
+
+def test_a_folder_that_is_no_chains_is_neither_stopped_nor_claimed(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").touch()
+
+    for attempt in (lambda folder: ledger.stop(folder, patience_s=0), lambda folder: ledger.claim(folder, mode=0o700)):
+        with pytest.raises(HostError, match="CLV2108"):
+            attempt(tmp_path / "photos")
+    assert (tmp_path / "photos" / "cat.jpg").exists()
+
+
+def test_what_somebody_else_put_in_a_chains_place_is_not_believed(tmp_path):
+    os.close(ledger.claim(tmp_path / "sdc", mode=0o700))
+    ledger.write(tmp_path / "sdc", book())
+    (tmp_path / "link").symlink_to(tmp_path / "sdc")
+    assert ledger.read(tmp_path / "sdc") == book()
+
+    assert ledger.read(tmp_path / "link" / ".." / "nowhere") is None
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "sdc", 1000, -1)
+        assert ledger.read(tmp_path / "sdc") is None
+        os.chown(tmp_path / "sdc", 0, -1)
+        os.chown(tmp_path, 1000, -1)
+        assert ledger.read(tmp_path / "sdc") is None
+
+
+def test_claiming_keeps_nothing_of_a_killed_node_and_sets_the_mode_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        os.close(ledger.claim(tmp_path / "sdc", mode=0o711))
+        ledger.write(tmp_path / "sdc", book())
+        (tmp_path / "sdc" / "w" / "web").mkdir(parents=True)
+        lock = ledger.claim(tmp_path / "sdc", mode=0o711)
+    finally:
+        os.umask(before)
+
+    assert [entry.name for entry in (tmp_path / "sdc").iterdir()] == ["lock"]
+    assert (tmp_path / "sdc").stat().st_mode & 0o777 == 0o711
+    os.close(lock)
+
+
+def test_of_two_commands_that_claim_a_chain_one_is_refused(tmp_path):
+    lock = ledger.claim(tmp_path / "sdc", mode=0o700)
+    with pytest.raises(DocumentError, match="CLV5004"):
+        ledger.claim(tmp_path / "sdc", mode=0o700)
+    os.close(lock)
+
+    os.close(ledger.claim(tmp_path / "sdc", mode=0o700))
+
+
+def test_the_lock_of_a_folder_that_was_made_anew_meanwhile_is_worth_nothing(tmp_path, monkeypatch):
+    def hold_too_late(directory):
+        lock = hold(directory)
+        (directory / "lock").unlink()
+        (directory / "lock").touch()
+        return lock
+
+    hold = ledger.hold
+    monkeypatch.setattr(ledger, "hold", hold_too_late)
+
+    with pytest.raises(DocumentError, match="CLV5004"):
+        ledger.claim(tmp_path / "sdc", mode=0o700)
