@@ -189,6 +189,8 @@ class _Wires:
         for workload, lines in self._early:
             store.insert_lines(_resource(self.chain, workload), lines)
         self._early.clear()
+        for name in self.statuses:
+            self.changed(name)
 
     def output(self, workload: WorkloadPlan, process: ProcessPlan, lines: bytes) -> None:
         """Keep what an engine prints; a sidecar's own words are in its file alone."""

@@ -25,6 +25,25 @@ spec:
     server: {type: server}
 """
 
+TWO_ADDRESSES = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: extra}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - {port: {number: PORT, name: http-one, protocol: HTTP}, bind: 127.0.0.1, hosts: ["*"]}
+  - {port: {number: PORT, name: http-two, protocol: HTTP}, bind: 127.0.0.2, hosts: ["*"]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: extra}
+spec:
+  hosts: ["*"]
+  gateways: [extra]
+  http: [{route: [{destination: {host: server}}]}]
+"""
+
 
 @pytest.fixture(params=["as this user", "as an ordinary user"])
 def command(request):
@@ -245,3 +264,13 @@ def test_down_takes_nothing_that_is_no_chains(fresh):
     assert fresh.call("down", "photos").returncode == 3
     assert fresh.call("up", write_chain(fresh), "--name", "photos").returncode == 3
     assert other.exists()
+
+
+def test_one_port_can_be_opened_at_two_addresses_while_the_chain_runs(fresh):
+    up(fresh, write_chain(fresh))
+    port = chains.free_port()
+    policy = fresh.root / "gateway.yaml"
+    policy.write_text(TWO_ADDRESSES.replace("PORT", str(port)))
+    fresh.ok("apply", policy)
+
+    assert get(f"http://127.0.0.1:{port}").status == get(f"http://127.0.0.2:{port}").status == 200

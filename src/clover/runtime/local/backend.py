@@ -16,7 +16,7 @@ from pathlib import Path
 from clover.errors import FunctionError, HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import SYSTEM_PATH
-from clover.runtime.local import namespaces, network
+from clover.runtime.local import namespaces, network, orphans
 from clover.runtime.local.relay import Relays
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
@@ -66,6 +66,7 @@ class Processes:
 
         The engines check their files while the sidecars start: on two cores, waiting for either costs the other.
         """
+        self._running.append(self._tasks.create_task(orphans.reaping(), name="orphans"))
         for sidecar in self._sidecars:
             self._run(sidecar)
         for engine in self._engines:

@@ -63,7 +63,8 @@ class Relays:
         try:
             for address in sorted(wanted - self._published.keys()):
                 opened[address] = _listen(address)
-        except HostError:
+                files.write(self._configuration(address), configuration(address, opened[address].fileno()))
+        except (HostError, OSError):
             for one in opened.values():
                 one.close()
             raise
@@ -78,20 +79,24 @@ class Relays:
             await self._withdraw(address)
 
     def _start(self, address: Address, listening: socket.socket) -> _Published:
-        name = f"relay-{address[1]}"
-        files.write(Path(self._gateway.directory, f"{name}.cfg"), configuration(address, listening.fileno()))
+        path = self._configuration(address)
         supervisor = Supervisor(
             self._gateway,
-            ProcessPlan(name=name, argv=("haproxy", "-db", "-f", f"{name}.cfg"), stop_timeout_s=2.0),
+            ProcessPlan(name=path.stem, argv=("haproxy", "-db", "-f", path.name), stop_timeout_s=2.0),
             status=ProcessStatus() if self._published else self._status,
             network=self._network,
             output=lambda _: None,
             changed=lambda: None,
             inherited=(listening.fileno(),),
+            # A policy can open a port at any time: what becomes of its relay must not end the chain.
+            vital=False,
         )
         return _Published(
-            listening=listening, supervisor=supervisor, task=self._tasks.create_task(supervisor.run(), name=name)
+            listening=listening, supervisor=supervisor, task=self._tasks.create_task(supervisor.run(), name=path.stem)
         )
+
+    def _configuration(self, address: Address) -> Path:
+        return Path(self._gateway.directory, f"relay-{address[0]}-{address[1]}.cfg")
 
     async def _withdraw(self, address: Address) -> None:
         published = self._published.pop(address)

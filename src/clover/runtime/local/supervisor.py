@@ -21,6 +21,7 @@ READY_TIMEOUT_S = 30.0
 CHECK_TIMEOUT_S = 30.0
 POLL_S = 0.02
 """How often readiness is looked at: a connection to a socket that nobody listens on fails at once."""
+CONNECT_TIMEOUT_S = 1.0
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
 STEADY_S = 10.0
 """A process that ran for longer than this starts again with the shortest back-off."""
@@ -39,6 +40,7 @@ class Supervisor:
         output: Callable[[bytes], None],
         changed: Callable[[], None],
         inherited: tuple[int, ...] = (),
+        vital: bool = True,
     ) -> None:
         self._workload = workload
         self._process = process
@@ -48,6 +50,8 @@ class Supervisor:
         self._changed = changed
         self._inherited = inherited
         """Descriptors of ours that the process gets."""
+        self._vital = vital
+        """False: it is started again even if it was never ready, because the chain is up without it."""
         self._log = Log(Path(workload.directory, "logs", f"{process.name}.log"))
         self._child: asyncio.subprocess.Process | None = None
         self._stopping = False
@@ -77,6 +81,7 @@ class Supervisor:
             words, _ = await asyncio.wait_for(child.communicate(), CHECK_TIMEOUT_S)
         except TimeoutError:
             child.kill()
+            await child.wait()
             words = f"no answer within {CHECK_TIMEOUT_S:.0f} s".encode()
         if child.returncode != 0:
             raise FunctionError(
@@ -88,16 +93,16 @@ class Supervisor:
             )
 
     async def run(self) -> None:
-        """Keep the process running. Raises FunctionError or MeshError if it dies before it was ever ready."""
+        """Keep the process running. Raises FunctionError or MeshError if a vital one dies before it was ever ready."""
         backoff_s = FIRST_BACKOFF_S
         loop = asyncio.get_running_loop()
         try:
-            while True:
+            while not self._stopping:
                 started = loop.time()
                 ending = await self._life()
                 if self._stopping:
                     return
-                if not self.first_ready.is_set():
+                if self._vital and not self.first_ready.is_set():
                     raise self._failure("ended before it was ready", ending)
                 if loop.time() - started > STEADY_S:
                     backoff_s = FIRST_BACKOFF_S
@@ -186,7 +191,9 @@ class Supervisor:
         with connection:
             connection.setblocking(False)
             try:
-                await asyncio.get_running_loop().sock_connect(connection, target)
+                # A queue that is full does not refuse: it lets wait.
+                async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                    await asyncio.get_running_loop().sock_connect(connection, target)
             except OSError:
                 return False
         return True
