@@ -274,3 +274,19 @@ def test_one_port_can_be_opened_at_two_addresses_while_the_chain_runs(fresh):
     fresh.ok("apply", policy)
 
     assert get(f"http://127.0.0.1:{port}").status == get(f"http://127.0.0.2:{port}").status == 200
+
+
+def test_a_gateway_listens_at_an_address_that_only_the_host_has(command):
+    address = address_of_the_host()
+    path = write_chain(command, MINIMAL.replace("to: server}", f"address: {address}, to: server}}"))
+
+    assert get(up(command, path)["gateway"]).status == 200
+
+
+def address_of_the_host() -> str:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing: the kernel chooses the address to send from
+        except OSError:
+            pytest.skip("this machine has no address but that of its loopback device")
+        return probe.getsockname()[0]

@@ -173,7 +173,9 @@ async def _build_network(plan: Plan) -> None:
         for workload in plan.workloads:
             inside = folder / workload.name
             tasks.create_task(_inside(inside, ("ip", "-batch", "-"), network.workload_commands(plan, workload)))
-            if not workload.gateway:
+            if workload.gateway:
+                tasks.create_task(_inside(inside, ("tee", "/proc/sys/net/ipv4/ip_nonlocal_bind"), "1"))
+            else:
                 tasks.create_task(_inside(inside, ("nft", "-f", "-"), rules))
 
 

@@ -32,6 +32,8 @@ def workload_commands(plan: Plan, workload: WorkloadPlan) -> str:
             # Nobody answers for virtual addresses on the wire. The route only lets connect() choose a source address;
             # then interception takes the connection.
             f"route add {plan.services_network} dev eth0",
+            # The gateway listens at the host's addresses, which it does not have: here each leads to itself.
+            *(["route add local default dev lo"] if workload.gateway else []),
             "",
         ]
     )
