@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ import typer
 
 from clover.cli import output
 from clover.errors import CloverError, DocumentError, MeshError, Problem
-from clover.kit import places
+from clover.kit import places, unix_http
 from clover.runtime.local import ledger
 
 TIMEOUT_S = 30.0
@@ -164,7 +162,7 @@ class Client:
     ) -> Any:
         pairs = {key: value for key, value in (query or {}).items() if value not in ("", None, [], ())}
         target = quote(path) + (f"?{urlencode(pairs, doseq=True)}" if pairs else "")
-        connection = _UnixConnection(self.chain.socket, timeout_s)
+        connection = unix_http.Connection(self.chain.socket, timeout_s=timeout_s)
         try:
             headers = {"Content-Type": "application/json"} if body is not None else {}
             connection.request(method, target, body=body, headers=headers)
@@ -198,18 +196,6 @@ class Client:
                 hint=f"see {self.chain.directory / 'node.log'}, or start again: clover down {self.chain.name}",
             )
         )
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect to the socket's path instead of a host and port."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(os.fspath(self._path))
 
 
 def _usage(code: str, where: str, what: str, hint: str) -> DocumentError:
