@@ -39,8 +39,9 @@ class Hop:
 
     @property
     def self_ms(self) -> float:
-        """Time that no later hop accounts for."""
-        return sum(span["selfMs"] for span in self.spans)
+        """Time of the visit that no later hop accounts for."""
+        # A call that was given up ends a little after the visit that made it, and is no longer part of it.
+        return min(sum(span["selfMs"] for span in self.spans), self.entry["durationMs"])
 
     @property
     def status(self) -> str:

@@ -34,6 +34,13 @@ def test_the_self_times_of_all_hops_add_up_to_those_of_all_spans():
     assert sum(hop.self_ms for hop in hops.fold(spans)) == pytest.approx(sum(span["selfMs"] for span in spans))
 
 
+def test_a_call_that_ends_after_its_caller_does_not_make_a_visit_longer_than_it_was():
+    spans = answers.visit("a", parent="", at="web", begin=1, end=4)
+    spans[-1] |= {"durationMs": 3.5, "selfMs": 3.5}
+
+    assert [hop.self_ms for hop in hops.fold(spans)] == [3]
+
+
 def test_each_retry_is_a_hop_of_its_own():
     spans = [
         *answers.gateway(end=9),
