@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import os
 import platform
 import sys
 import traceback
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 BUG = 1
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, TextIOWrapper):
         # A message may hold a character that the terminal's encoding lacks, which is no reason to lose the message.
         sys.stdout.reconfigure(errors="backslashreplace")
+    return _flushed(_run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> int:
     try:
         get_command(_app).main(args=arguments, prog_name="clover")
     except SystemExit as leaving:
@@ -131,18 +137,43 @@ def _report(failure: BaseException, arguments: Sequence[str]) -> int:
     errors = tuple(clover_errors(failure))
     problems = tuple(dict.fromkeys(problem for error in errors for problem in error.problems))
     code = errors[0].exit_code if errors else BUG
-    if isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT):
-        problems = (Problem(code="CLV2902", where=failure.filename or "output", what="no space is left on the device"),)
+    if isinstance(failure, OSError) and failure.errno in _FULL:
+        problems = (_full(failure.filename or "output"),)
         code = HostError.exit_code
     elif rest := _without(failure, (CloverError,)):
         if not errors and not _without(rest, (KeyboardInterrupt,)):
             return INTERRUPTED
         _report_bug(rest, arguments)
-    if problems and _wants_json(arguments):
-        output.print_json({"problems": [problem.as_json() for problem in problems], "exitCode": code})
-    else:
+    if not (problems and _wants_json(arguments) and _print_as_json(problems, code)):
         output.print_problems(problems)
     return code
+
+
+def _print_as_json(problems: Sequence[Problem], code: int) -> bool:
+    """Print problems to standard output; False when nothing can be written there."""
+    try:
+        output.print_json({"problems": [problem.as_json() for problem in problems], "exitCode": code})
+        sys.stdout.flush()
+    except OSError:
+        return False
+    return True
+
+
+def _flushed(code: int) -> int:
+    """Write what is still held back, and return the exit code: another one when the disk is full."""
+    try:
+        sys.stdout.flush()
+    except OSError as failure:
+        # Python would try again while it ends, and complain in its own words.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if failure.errno in _FULL and code != HostError.exit_code:
+            output.print_problems((_full("output"),))
+        return HostError.exit_code if failure.errno in _FULL else code or 1
+    return code
+
+
+def _full(where: str) -> Problem:
+    return Problem(code="CLV2902", where=where, what="no space is left on the device")
 
 
 def _without(failure: BaseException, kinds: tuple[type[BaseException], ...]) -> BaseException | None:

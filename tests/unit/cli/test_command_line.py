@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated
 
@@ -17,6 +19,7 @@ from clover.cli import output
 from clover.cli.main import main
 from clover.errors import DocumentError, FunctionError, HostError, MeshError, Problem
 
+CLOVER = (sys.executable, "-c", "import sys; from clover.cli.main import main; sys.exit(main())")
 PROBLEM = Problem(code="CLV9001", where="here", what="'a' is wrong", hint="mend it")
 OTHER = Problem(code="CLV9002", where="there", what="'b' is wrong")
 
@@ -90,6 +93,41 @@ def test_a_full_disk_is_not_a_bug(capsys, failing):
 
     assert main(["status"]) == HostError.exit_code
     assert capsys.readouterr().err == "/var/lib/x: error: no space is left on the device [CLV2902]\n"
+
+
+@pytest.mark.parametrize("arguments", [["schema"], ["check", "/nowhere", "--json"]], ids=" ".join)
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_output_that_finds_the_disk_full_is_told_on_standard_error(arguments, buffered):
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*CLOVER, *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        )
+
+    assert (ended.returncode, ended.stderr) == (3, "output: error: no space is left on the device [CLV2902]\n")
+
+
+def test_problems_that_do_not_fit_on_a_full_disk_as_json_are_told_on_standard_error():
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from clover.cli.main import main; sys.exit(main())",
+                "up",
+                "/no",
+                "--json",
+            ],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert ended.stderr.startswith("/no: error: ")
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_bug_beside_a_problem_hides_neither(capsys, failing):
