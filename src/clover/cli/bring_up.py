@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,27 +98,27 @@ def _clean(node: launch.StartingNode, directory: Path) -> None:
 def _refuse_foreign(root: Path) -> None:
     """Refuse a run folder that another user made, before anything in it is believed."""
     try:
-        owner = root.lstat().st_uid
+        found = root.lstat()
     except FileNotFoundError:
         return
-    if owner != os.geteuid():
-        raise HostError(
-            Problem(
-                code="CLV2105",
-                where=str(root),
-                what=f"the folder belongs to user {owner}, expected {os.geteuid()}",
-                hint="set CLOVER_RUN to a folder of your own",
-            )
-        )
+    except OSError as failure:
+        raise _unusable(root, f"the folder cannot be looked at: {failure.strerror}") from failure
+    if found.st_uid != os.geteuid():
+        raise _unusable(root, f"the folder belongs to user {found.st_uid}, expected {os.geteuid()}")
+    if not stat.S_ISDIR(found.st_mode):
+        raise _unusable(root, "it is not a folder")
 
 
 def _make_directory(directory: Path) -> int:
     """Make the chain's folder, and return its lock."""
     # Root's engines run their workers as another user, who must be able to pass through.
     mode = 0o711 if os.geteuid() == 0 else 0o700
-    if not directory.parent.exists():
-        directory.parent.mkdir(parents=True)
-        directory.parent.chmod(mode)
+    try:
+        if not directory.parent.exists():
+            directory.parent.mkdir(parents=True, exist_ok=True)
+            directory.parent.chmod(mode)
+    except OSError as failure:
+        raise _unusable(directory.parent, f"the folder cannot be made: {failure.strerror}") from failure
     _refuse_foreign(directory.parent)
     closed = [parent for parent in directory.absolute().parents if not parent.stat().st_mode & 0o001]
     if os.geteuid() == 0 and closed:
@@ -128,7 +130,16 @@ def _make_directory(directory: Path) -> int:
                 hint=f"chmod o+x {closed[0]}, or set CLOVER_RUN to a folder elsewhere",
             )
         )
-    return ledger.claim(directory, mode=mode)
+    try:
+        return ledger.claim(directory, mode=mode)
+    except OSError as failure:
+        raise _unusable(directory, f"the folder cannot be used: {failure.strerror}") from failure
+
+
+def _unusable(folder: Path, what: str) -> HostError:
+    return HostError(
+        Problem(code="CLV2105", where=str(folder), what=what, hint="set CLOVER_RUN to a folder of your own")
+    )
 
 
 def _path_problems(chain: Chain, directory: Path) -> list[Problem]:
@@ -161,10 +172,14 @@ def _gateway_problems(chain: Chain) -> list[Problem]:
                     code="CLV2101",
                     where=str(chain.gateway.mark),
                     what=f"the gateway cannot listen on {address[0]}:{address[1]}: {failure.strerror}",
-                    hint=f"clover up --port {_free_port(address[0])} ...; who has it: ss -ltnp sport = :{address[1]}",
+                    hint=_port_hint(address) if failure.errno == errno.EADDRINUSE else "",
                 )
             ]
     return []
+
+
+def _port_hint(address: tuple[str, int]) -> str:
+    return f"clover up --port {_free_port(address[0])} ...; who has it: ss -ltnp sport = :{address[1]}"
 
 
 def _free_port(address: str) -> int:

@@ -1,5 +1,7 @@
 """What `clover up` refuses before anything is started or removed."""
 
+import socket
+
 import pytest
 
 from clover.cli.main import main
@@ -38,3 +40,16 @@ def test_a_name_that_is_none_is_refused_before_it_becomes_a_path(chain_file, tmp
 def test_a_port_that_does_not_exist_is_refused(chain_file, capsys, port):
     assert main(["up", str(chain_file), "--port", port]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("root", ["{tmp}/file", "{tmp}/file/below", "/proc/none"])
+def test_a_run_folder_that_cannot_be_one_is_no_bug(chain_file, tmp_path, monkeypatch, capsys, root):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLOVER_RUN", root.format(tmp=tmp_path))
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
+
+    assert main(["up", str(chain_file), "--port", str(port)]) == 3
+    said = capsys.readouterr().err
+    assert ("[CLV2105]" in said, "Traceback" in said) == (True, False)
