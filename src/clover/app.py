@@ -133,6 +133,7 @@ async def _run(
         timeline.mark("mesh")
         # Sidecars find their configuration waiting: one that has to ask twice loses a second.
         processes.start()
+        publishing = tasks.create_task(controller.publish(), name="publish the gateway")
         store = await stack.enter_async_context(open_store(settings.store))
         await stack.enter_async_context(serving_otlp(settings.directory / "otlp.sock", store))
         stack.push_async_callback(processes.aclose)
@@ -160,7 +161,7 @@ async def _run(
             await processes.ready(progress)
             timeline.mark("processes")
             await controller.acknowledged(timeout_s=30)
-            await controller.publish()
+            await publishing
             # Last, because it was the first to have the time: ready means that a request can be looked at, too.
             await store.opened()
             node.ready = True

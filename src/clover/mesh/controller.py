@@ -162,17 +162,20 @@ class Controller:
         if dry_run:
             return Outcome(changes=changes, warnings=warnings)
         before = self._snapshots
-        await self._publish(_gateway_addresses(snapshots))
+        # An address is opened before its gateway is told, which may fail, and closed when nothing can fail any more.
+        old, new = _gateway_addresses(before), _gateway_addresses(snapshots)
+        await self._publish(old | new)
         generation = self._send(snapshots)
         result = await self._server.acknowledged(generation, timeout_s=ACKNOWLEDGE_S)
         if result.problems:
             self._send(before)
-            await self._publish(_gateway_addresses(before))
+            await self._publish(old)
             raise MeshError(*result.problems)
+        await self._publish(new)
         self._resources = dict(wanted)
         return Outcome(
             changes=changes,
-            warnings=(*warnings, *map(_late, result.pending)),
+            warnings=(*warnings, *map(_late, (*result.pending, *result.disconnected))),
             acknowledged_ms=(time.monotonic() - started) * 1000,
             proxies=len(result.accepted),
         )

@@ -140,11 +140,15 @@ class Server:
 
     def _acknowledgement(self, generation: int) -> Acknowledgement:
         accepted, refused, disconnected, pending = [], [], [], []
+        problems: dict[Problem, None] = {}
         for node in self._snapshots:
             connection = self._connections.get(node)
             if connection is None:
+                # What it refused before it went away says nothing about this push.
                 disconnected.append(node)
-            elif not connection.stream.settled:
+                continue
+            problems.update(dict.fromkeys(connection.stream.problems))
+            if not connection.stream.settled:
                 pending.append(node)
             elif connection.stream.problems:
                 refused.append(node)
@@ -156,7 +160,7 @@ class Server:
             refused=tuple(refused),
             disconnected=tuple(disconnected),
             pending=tuple(pending),
-            problems=self.problems(),
+            problems=tuple(problems),
             elapsed_ms=(time.monotonic() - self._pushed_at) * 1000,
         )
 

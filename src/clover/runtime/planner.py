@@ -98,6 +98,7 @@ def _gateway(chain: Chain, addresses: Addresses, site: Site) -> WorkloadPlan:
         port=chain.gateway.port,
         directory=str(workload_directory(site, GATEWAY)),
         files={"envoy.json": text},
+        owner="" if site.rootless else WORKER_USER,
         sidecar=sidecar,
         gateway=True,
     )

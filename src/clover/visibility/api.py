@@ -72,7 +72,7 @@ def application(node: Node) -> Starlette:
     async def apply(request: Request) -> Response:
         body = _object(await _bounded(request))
         documents = [(str(entry["name"]), str(entry["text"])) for entry in body.get("documents", ())]
-        return JSONResponse(await node.apply(documents, dry_run=bool(body.get("dryRun"))))
+        return JSONResponse(await node.apply(documents, dry_run=body.get("dryRun", False)))
 
     async def resources(request: Request) -> Response:
         query = request.query_params
@@ -203,6 +203,8 @@ def _object(body: bytes) -> Json:
         isinstance(entry, dict) and {"name", "text"} <= entry.keys() for entry in documents
     ):
         raise _bad_request('the body must be {"documents": [{"name": ..., "text": ...}]}')
+    if not isinstance(value.get("dryRun", False), bool):
+        raise _bad_request(f"dryRun is {value['dryRun']!r}, expected true or false")
     return dict(value)
 
 

@@ -122,9 +122,13 @@ def _silent_end(code: int, words: Sequence[str], log: Path) -> Problem:
             what=f"this kernel does not let Clover make namespaces: {' '.join(words)}",
             hint="clover doctor",
         )
+    if code == 0:
+        return Problem(
+            code="CLV5001", where=str(log.parent), what="the chain was taken down by another command while it came up"
+        )
     return Problem(
         code="CLV5001",
         where=str(log),
-        what=f"the node ended with {code} before the chain was ready:\n" + "\n".join(f"    | {w}" for w in words),
+        what="\n    | ".join((f"the node ended with {code} before the chain was ready", *words)),
         hint="clover doctor",
     )

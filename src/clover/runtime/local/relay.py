@@ -11,6 +11,8 @@ Between two lives of a relay connections wait in the socket's queue, because the
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from clover.runtime.plan import ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus
 
 HAPROXY = Requirement(name="haproxy", package="haproxy", needed_for="publishing the gateway's port on the host")
+
+ANSWER_S = 10.0
 
 ANYWHERE = "0.0.0.0"  # noqa: S104 - compared with, not listened on
 
@@ -63,7 +67,10 @@ class Relays:
         try:
             for address in sorted(wanted - self._published.keys()):
                 opened[address] = _listen(address)
-                files.write(self._configuration(address), configuration(address, opened[address].fileno()))
+                files.write(
+                    self._configuration(address),
+                    configuration(address, opened[address].fileno(), user=self._gateway.owner),
+                )
         except (HostError, OSError):
             for one in opened.values():
                 one.close()
@@ -72,6 +79,41 @@ class Relays:
             await self._withdraw(address)
         for address, listening in opened.items():
             self._published[address] = self._start(address, listening)
+        try:
+            for address in opened:
+                await self._answers(address)
+        except HostError:
+            for address in opened:
+                await self._withdraw(address)
+            raise
+
+    async def _answers(self, address: Address) -> None:
+        """
+        Wait until the relay of an address takes connections. Raises HostError with its last words if it does not.
+
+        That a connection is made proves nothing: the kernel makes it. That its end is answered with an end does.
+        Not a byte is sent, so nothing of this appears in any trace.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                reader, writer = await asyncio.open_connection(_dialled(address[0]), address[1])
+                try:
+                    writer.write_eof()
+                    # A reset is an answer, too: of a gateway that has not been told of the address yet.
+                    with contextlib.suppress(ConnectionResetError):
+                        await reader.read()
+                finally:
+                    writer.close()
+        except (TimeoutError, OSError) as failure:
+            status = self._published[address].supervisor.status
+            raise HostError(
+                Problem(
+                    code="CLV5104",
+                    where=f"relay of {address[0]}:{address[1]}",
+                    what=f"it does not take connections within {ANSWER_S:.0f} s: {status.last_exit or failure!r}",
+                    hint="clover doctor",
+                )
+            ) from failure
 
     async def aclose(self) -> None:
         """Stop listening."""
@@ -105,21 +147,27 @@ class Relays:
         published.task.cancel()
 
 
-def configuration(address: Address, descriptor: int) -> str:
+def configuration(address: Address, descriptor: int, *, user: str) -> str:
     """Return the relay's configuration: bytes in at the inherited socket, bytes out to the gateway's Envoy."""
     # Inside the gateway's own network the same address leads to its Envoy, and to nothing of the host's.
     host, port = address
     # No maxconn: HAProxy takes as many as its limit of open files allows, and refuses to start over a larger number.
+    # It faces the outside: it gives up root where there is another user to be.
+    identity = f"global\n    user {user}\n    group {user}\n" if user else ""
     return f"""\
-defaults
+{identity}defaults
     mode tcp
     timeout connect 5s
     timeout client 1h
     timeout server 1h
 listen gateway
     bind fd@{descriptor}
-    server gateway {"127.0.0.1" if host == ANYWHERE else host}:{port} send-proxy-v2
+    server gateway {_dialled(host)}:{port} send-proxy-v2
 """
+
+
+def _dialled(host: str) -> str:
+    return "127.0.0.1" if host == ANYWHERE else host
 
 
 def _listen(address: Address) -> socket.socket:
@@ -135,7 +183,7 @@ def _listen(address: Address) -> socket.socket:
                 code="CLV2101",
                 where=f"{address[0]}:{address[1]}",
                 what=f"the gateway cannot listen on {address[0]}:{address[1]}: {failure.strerror}",
-                hint=f"who has it: ss -ltnp sport = :{address[1]}",
+                hint=f"who has it: ss -ltnp sport = :{address[1]}" if failure.errno == errno.EADDRINUSE else "",
             )
         ) from failure
     listening.setblocking(False)
