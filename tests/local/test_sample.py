@@ -282,3 +282,17 @@ def test_the_gateway_sees_the_true_client_through_the_relay(sdc):
     records = [log["attributes"] for log in trace["logs"] if log["attributes"].get("direction") == "gateway"]
 
     assert [record["downstream_remote"].split(":")[0] for record in records] == ["127.0.0.1"]
+
+
+def test_a_chain_without_a_gateway_says_that_nothing_can_enter(sdc):
+    command, up = sdc
+    own = command.ok("get", "gateway/sdc-gateway", "-o", "yaml")
+    entrance = command.ok("get", "virtualservice/sdc", "-o", "yaml")
+    try:
+        command.ok("delete", "virtualservice/sdc")
+        command.ok("delete", "gateway/sdc-gateway")
+        assert [problem["code"] for problem in command.json("status")["problems"]] == ["CLV5105"]
+    finally:
+        command.ok("apply", "-", stdin=f"{own}\n---\n{entrance}")
+    assert get(up["gateway"]).status == 200
+    assert command.json("status")["problems"] == []

@@ -25,7 +25,7 @@ def down(
     everything: Annotated[bool, typer.Option("--all", help="Every chain of this user.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Forget its traces and logs, too.")] = False,
 ) -> None:
-    """Take a chain down. What it traced stays readable to the next `up`, unless --purge."""
+    """Take a chain down. What it traced stays readable to the next `up`, unless --purge (--all: of every chain)."""
     console = Console(stderr=True)
     names = _names(chain, everything=everything)
     for name in names:
@@ -34,8 +34,16 @@ def down(
         if purge:
             _forget(places.store_directory(name))
         console.print(f"chain {name} is down" if found else f"chain {name} is not up: nothing to do", highlight=False)
+    for store in _stores() if everything and purge else ():
+        _forget(store)
     if not names:
         console.print("no chain is up: nothing to do")
+
+
+def _stores() -> list[Path]:
+    """Return the stores that are left, of chains that are not up or never came up."""
+    root = places.state_root()
+    return sorted(root.glob("*/store")) if root.is_dir() else []
 
 
 def _forget(store: Path) -> None:

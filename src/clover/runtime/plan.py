@@ -9,6 +9,10 @@ SIDECAR_MARK = 1337
 """Socket mark of the sidecars' own connections, which interception leaves alone (for Istio it is a user id)."""
 
 
+OUTBOUND_PORT, INBOUND_PORT = 15001, 15006
+"""Where interception sends what leaves a workload, and what arrives there (Istio's numbers)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessPlan:
     """A program to keep running inside a workload's network."""
@@ -71,5 +75,5 @@ class Plan:
     """Host name → virtual address: the workloads' /etc/hosts."""
     workloads: tuple[WorkloadPlan, ...]
     mark: int = SIDECAR_MARK
-    outbound_port: int = 15001
-    inbound_port: int = 15006
+    outbound_port: int = OUTBOUND_PORT
+    inbound_port: int = INBOUND_PORT

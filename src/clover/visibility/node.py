@@ -169,6 +169,13 @@ def _documents(texts: Sequence[tuple[str, str]]) -> tuple[list[Document], list[P
 def _broken(plan: WorkloadPlan, status: WorkloadStatus) -> Iterator[Problem]:
     """Tell of each part of a workload that died and is not back."""
     main = "relay" if plan.gateway else plan.engine
+    if plan.gateway and status.engine and status.engine.state is State.STOPPED:
+        yield Problem(
+            code="CLV5105",
+            where="gateway",
+            what="no Gateway resource opens a port on the host: nothing can enter the chain",
+            hint="clover render prints the chain's own Gateway; clover apply brings it back",
+        )
     parts = [(f"sidecar of {plan.name}", "sidecar", status.sidecar), (f"workload {plan.name}", main, status.engine)]
     for where, what, process in parts:
         if process is not None and process.state is State.RESTARTING:

@@ -14,7 +14,7 @@ from clover.errors import FunctionError, MeshError, Problem
 from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import listening, namespaces
 from clover.runtime.local.logs import Log
-from clover.runtime.plan import ProcessPlan, WorkloadPlan
+from clover.runtime.plan import INBOUND_PORT, OUTBOUND_PORT, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, State
 
 READY_TIMEOUT_S = 30.0
@@ -23,6 +23,7 @@ POLL_S = 0.02
 """How often readiness is looked at: a connection to a socket that nobody listens on fails at once."""
 CONNECT_TIMEOUT_S = 1.0
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
+SIDECAR_PORTS = (f":{OUTBOUND_PORT}", f":{INBOUND_PORT}")
 STEADY_S = 10.0
 """A process that ran for longer than this starts again with the shortest back-off."""
 
@@ -202,7 +203,9 @@ class Supervisor:
         wanted = self._process.ready_tcp
         if wanted is None:
             return ""
-        found = ", ".join(listening.listeners(pid)) or "nothing"
+        # The sidecar listens in the same network, and is not what somebody looks for.
+        others = [one for one in listening.listeners(pid) if not one.endswith(SIDECAR_PORTS)]
+        found = ", ".join(others) or "nothing"
         return f"it must listen on {self._workload.address}:{wanted} or 0.0.0.0:{wanted}; listening there now: {found}"
 
     def _become(self, state: State) -> None:
