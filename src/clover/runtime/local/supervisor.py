@@ -19,8 +19,8 @@ from clover.runtime.status import ProcessStatus, State
 
 READY_TIMEOUT_S = 30.0
 CHECK_TIMEOUT_S = 30.0
-POLL_S = 0.02
-"""How often readiness is looked at: a connection to a socket that nobody listens on fails at once."""
+POLL_S, SLOWER, MOST_POLL_S = 0.02, 1.05, 0.5
+"""How often readiness is looked at: first, by which factor less often each time, and at least."""
 CONNECT_TIMEOUT_S = 1.0
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
 SIDECAR_PORTS = (f":{OUTBOUND_PORT}", f":{INBOUND_PORT}")
@@ -170,10 +170,15 @@ class Supervisor:
     async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_TIMEOUT_S
+        pause_s = POLL_S
         while not await self._accepts():
-            if loop.time() > deadline and not self.first_ready.is_set():
-                raise self._failure(f"was not ready within {READY_TIMEOUT_S:.0f} s", self._who_listens(child.pid))
-            await asyncio.sleep(POLL_S)
+            if loop.time() > deadline:
+                if not self.first_ready.is_set():
+                    raise self._failure(f"was not ready within {READY_TIMEOUT_S:.0f} s", self._who_listens(child.pid))
+                _kill_group(child.pid)  # it hangs: its next life may go better
+                return
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * SLOWER, MOST_POLL_S)
         self._become(State.READY)
         self.first_ready.set()
 
