@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from rich.cells import cell_len
 from rich.text import Text
 
-from clover.cli import hops, loglines, screen
+from clover.cli import flags, hops, loglines, screen
 from clover.cli.answers import LogAnswer, SpanAnswer, TraceAnswer
 from clover.cli.hops import Hop
 from clover.cli.screen import Column, Marks
@@ -134,16 +134,18 @@ def _notes(hop: Hop, logs: Sequence[LogAnswer], *, marks: Marks, full: bool) -> 
     for cached in filter(None, map(loglines.cache, logs)):
         yield Text(f"cache {cached}", style="cyan")
     for call in hops.failed_attempts(hop):
-        flags = ",".join(hops.response_flags(call))
+        said_flags = ",".join(hops.response_flags(call))
         cluster, answer = hops.upstream_cluster(call) or "its next hop", hops.http_status(call) or "no answer"
         if cluster.startswith("inbound|"):
             cluster = "its own function"
-        failure = f"{marks.bad} call to {cluster} failed: {answer} {flags}".rstrip()
+        failure = f"{marks.bad} call to {cluster} failed: {answer} {said_flags}".rstrip()
         yield Text(screen.printable(failure), style="bold red")
     if hop.flags:
         for log in logs:
             if loglines.source(log) == "envoy" and log["attributes"].get("flags", "-") not in ("", "-"):
                 yield Text(loglines.summary(log), style="red")
+        for meaning in flags.explained(hop.flags):
+            yield Text(f"  {meaning}", style="yellow")
     for span in hop.spans if full else hops.own_spans(hop):
         yield Text(
             screen.printable(f"{span['kind'].lower()} {span['name']}  {screen.duration(span['durationMs'])}")
