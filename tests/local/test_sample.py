@@ -296,3 +296,29 @@ def test_a_chain_without_a_gateway_says_that_nothing_can_enter(sdc):
         command.ok("apply", "-", stdin=f"{own}\n---\n{entrance}")
     assert get(up["gateway"]).status == 200
     assert command.json("status")["problems"] == []
+
+
+def test_a_request_that_a_sidecar_answers_itself_has_a_whole_trace(sdc):
+    command, up = sdc
+    policy = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: http-lb}
+spec:
+  hosts: [http-lb]
+  http:
+  - match: [{uri: {prefix: /here}}]
+    directResponse: {status: 203, body: {string: "from the sidecar"}}
+  - match: [{uri: {prefix: /else}}]
+    route: [{destination: {host: http-lb}}]
+"""
+    try:
+        command.ok("apply", "-", stdin=policy)
+        for path, status in (("/here", 203), ("/nowhere", 404)):
+            answer = get(up["gateway"], path)
+            trace = trace_of(command, answer)
+
+            assert answer.status == status
+            assert trace["complete"], trace["incompleteBecause"]
+    finally:
+        command.ok("delete", "virtualservice/http-lb")

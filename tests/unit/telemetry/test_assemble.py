@@ -188,6 +188,15 @@ def test_a_function_that_logged_its_next_hop_has_a_sidecar_that_saw_it():
         assert reasons(spans, [*logs, replace(line, attributes={"log": "access", "upstream": nobody})]) == ()
 
 
+def test_a_sidecar_that_answered_itself_saw_its_function_ask():
+    spans, logs = two_hops()
+    # No route, a redirect, a direct response: there is no cluster that the request was sent to.
+    answered = proxy("f3", "f2", "Server", "", at=6, ms=1, workload="fw", response_flags="NR")
+    asked = record("x", "fw", log="access", upstream="10.96.0.9:9180")
+
+    assert reasons([*spans[:4], answered], [*logs[:3], asked]) == ()
+
+
 def test_the_gateway_may_continue_a_trace_that_a_client_began_more_than_once():
     entry = proxy("a", "client", "Server", "", at=0, ms=5, workload="gateway")
     again = replace(entry, span_id="b")
