@@ -243,7 +243,7 @@ def _records_without(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
     for span in servers:
         if span.span_id not in logged:
             yield f"{_place(span)} has span {span.span_id}, whose access log record is missing"
-    # A request that the sidecar answered itself (no route, a redirect) was sent to no cluster, and was seen all the same.
+    # What a sidecar answered itself (no route, a redirect) was sent to no cluster, and was seen all the same.
     sending = {span.workload for span in servers if _to_peer(span)}
     for line in logs:
         asked = line.attributes.get("upstream", "")
