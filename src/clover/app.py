@@ -21,6 +21,7 @@ from clover.kit import files
 from clover.mesh import server as xds_server
 from clover.mesh.controller import Controller
 from clover.mesh.istio.from_chain import resources_from
+from clover.mesh.istio.registry import Registry
 from clover.mesh.xds import bootstrap
 from clover.mesh.xds.settings import Settings
 from clover.runtime import addressing, planner
@@ -78,7 +79,8 @@ async def run_node(settings: NodeSettings, *, report: Report) -> None:
     timeline.mark("planned")
     try:
         async with asyncio.TaskGroup() as tasks:
-            await _run(chain, plan, book, settings, stop=stop, tasks=tasks, report=report, timeline=timeline)
+            registry = planner.registry_from(chain, addresses)
+            await _run(chain, plan, registry, book, settings, stop=stop, tasks=tasks, report=report, timeline=timeline)
             raise _Stopped
     except* _Stopped:
         pass
@@ -92,6 +94,7 @@ async def _stop_when(stop: asyncio.Event) -> None:
 async def _run(
     chain: Chain,
     plan: Plan,
+    registry: Registry,
     book: ledger.Ledger,
     settings: NodeSettings,
     *,
@@ -117,7 +120,7 @@ async def _run(
         server = await stack.enter_async_context(xds_server.serving(settings.directory / "xds.sock"))
         relays = backend.relays(plan, tasks=tasks, statuses=statuses)
         controller = Controller(
-            registry=planner.registry_from(chain, addressing.addresses_from(chain)),
+            registry=registry,
             resources=resources_from(chain),
             server=server,
             settings=Settings(
@@ -162,7 +165,7 @@ async def _run(
             timeline.mark("processes")
             await controller.acknowledged(timeout_s=30)
             await publishing
-            # Last, because it was the first to have the time: ready means that a request can be looked at, too.
+            # Ready means that a request can be looked at, too.
             await store.opened()
             node.ready = True
             timeline.mark("acknowledged")
@@ -227,7 +230,6 @@ def _ledger(settings: NodeSettings, chain: Chain) -> ledger.Ledger:
     return ledger.Ledger(
         chain=chain.name,
         pid=settings.host_pid,
-        init=settings.host_pid,
         gateway=f"http://{'127.0.0.1' if address == '0.0.0.0' else address}:{chain.gateway.port}",  # noqa: S104
         api=str(settings.directory / "api.sock"),
         store=str(settings.store),

@@ -63,7 +63,7 @@ def up(command, *arguments):
 
 
 def init_of(command, chain="little") -> int:
-    return json.loads((command.run / chain / "node.json").read_text())["init"]
+    return json.loads((command.run / chain / "node.json").read_text())["pid"]
 
 
 def leftovers(command) -> list[str]:

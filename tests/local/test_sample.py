@@ -159,7 +159,7 @@ def killed_comes_back(sdc, part):
 
     before = row()
     pid = before["pid"] if part == "engine" else before["sidecar"]["pid"]
-    node = json.loads((command.run / "sdc" / "node.json").read_text())["init"]
+    node = json.loads((command.run / "sdc" / "node.json").read_text())["pid"]
     inside(node, "kill", "-9", str(pid))
 
     eventually(lambda: row()["restarts"] == before["restarts"] + 1 and row()["ready"], what="a restart")

@@ -61,7 +61,7 @@ def running_chains(root: Path) -> list[RunningChain]:
     for folder in folders:
         entry = ledger.read(folder)
         if entry and _lives(folder):
-            found.append(RunningChain(name=entry.chain, directory=folder, init=entry.init, socket=Path(entry.api)))
+            found.append(RunningChain(name=entry.chain, directory=folder, init=entry.pid, socket=Path(entry.api)))
     return found
 
 

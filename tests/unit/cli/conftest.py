@@ -113,7 +113,7 @@ def bring_up(run_root: Path, node: StubNode) -> Iterator[Callable[[str], Path]]:
         ledger.write(
             folder,
             ledger.Ledger(
-                chain=name, pid=os.getpid(), init=os.getpid(), gateway="http://127.0.0.1:8080",
+                chain=name, pid=os.getpid(), gateway="http://127.0.0.1:8080",
                 api=str(folder / "api.sock"), store="/s", source="c.yaml", digest="d", started=time.time(),
             ),
         )  # fmt: skip

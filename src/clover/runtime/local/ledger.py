@@ -35,9 +35,7 @@ class Ledger:
 
     chain: str
     pid: int
-    """The node's process id on the host; it is process 1 of its own namespace."""
-    init: int
-    """The same process: what `nsenter --target` takes."""
+    """The node's process id on the host, which `nsenter --target` takes; in its own namespace it is process 1."""
     gateway: str
     """URL of the gateway."""
     api: str

@@ -12,7 +12,6 @@ def book(pid: int = 1) -> ledger.Ledger:
     return ledger.Ledger(
         chain="sdc",
         pid=pid,
-        init=pid,
         gateway="http://127.0.0.1:8080",
         api="/x/api.sock",
         store="/x/store",
