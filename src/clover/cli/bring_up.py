@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
-from clover.cli import output
+from clover.cli import output, screen
+from clover.cli.screen import Column
 from clover.doctor import host
 from clover.errors import DocumentError, HostError, Problem
 from clover.functions import registry as drivers
@@ -214,14 +215,10 @@ def _show_running(chain: Chain, digest: str, directory: Path, *, as_json: bool) 
 
 
 def _table(result: dict[str, object]) -> None:
-    console = Console()
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("FUNCTION", "VERSION", "ENGINE", "STATE", "ADDRESS"):
-        table.add_column(column, no_wrap=True)
     workloads = result["workloads"]
     assert isinstance(workloads, list)  # noqa: S101 - our own JSON
-    for row in workloads:
-        table.add_row(row["function"], row["version"], row["engine"], row["state"], row["address"])
-    console.print(table)
-    console.print(f"\nchain [bold]{result['chain']}[/bold] is ready at [bold]{result['gateway']}[/bold]")
-    console.print(f"try: curl -i {result['gateway']}/   then: clover trace latest", highlight=False)
+    columns = ("function", "version", "engine", "state", "address")
+    rows = [[str(row[name]) for name in columns] for row in workloads]
+    screen.show(screen.table([Column(title=name.upper()) for name in columns], rows))
+    ready = Text.assemble("\nchain ", (str(result["chain"]), "bold"), " is ready at ", (str(result["gateway"]), "bold"))
+    screen.show([ready, f"try: curl -i {result['gateway']}/   then: clover trace latest"])
