@@ -18,7 +18,7 @@ class ProcessPlan:
     """A program to keep running inside a workload's network."""
 
     name: str
-    """`engine` or `sidecar`."""
+    """`engine`, `sidecar`, `ambassador`, or the name of another companion; unique in its workload."""
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     working_directory: str = ""
@@ -31,6 +31,10 @@ class ProcessPlan:
     """Ready when this port accepts a connection in the workload's network; None: see `ready_unix`."""
     ready_unix: str | None = None
     """Ready when this Unix socket accepts a connection."""
+    warm: bool = False
+    """True: `argv` is a command line of `clover` itself, run by a copy of a process that has everything imported."""
+    log: bool = True
+    """True: what it prints belongs to the function's log lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +52,9 @@ class WorkloadPlan:
     directory: str
     """Absolute folder of its files."""
     files: Mapping[str, str]
-    """Path relative to `directory` → content; written with mode 0600 and renamed into place."""
+    """Path relative to `directory` → content; written with mode 0600 (0644 below a folder `site`)."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Path relative to `directory` → where a symbolic link there leads."""
     directories: tuple[str, ...] = ()
     """Folders below `directory` that its engine's workers write to."""
     owner: str = ""
@@ -56,6 +62,8 @@ class WorkloadPlan:
     sidecar: ProcessPlan
     engine_process: ProcessPlan | None = None
     """None for the gateway, whose only other process is the relay of its port."""
+    companions: tuple[ProcessPlan, ...] = ()
+    """What runs beside the engine: its ambassador, a reader of its log."""
     gateway: bool = False
     """True: its sidecar takes what is published on the host, and nothing is redirected to it."""
 

@@ -36,6 +36,8 @@ class WorkloadStatus:
     sidecar: ProcessStatus = field(default_factory=ProcessStatus)
     engine: ProcessStatus | None = None
     """Of the gateway: the relay of its port on the host."""
+    companions: dict[str, ProcessStatus] = field(default_factory=dict)
+    """By name, e.g. `ambassador`."""
 
     @property
     def takes_traffic(self) -> bool:
@@ -49,8 +51,8 @@ class WorkloadStatus:
 
     @property
     def state(self) -> State:
-        """Return the state of its worse half."""
-        parts = [part.state for part in (self.sidecar, self.engine) if part]
+        """Return the state of its worst part."""
+        parts = [part.state for part in (self.sidecar, self.engine, *self.companions.values()) if part]
         for state in (State.STOPPED, State.RESTARTING, State.STARTING):
             if state in parts:
                 return state
@@ -58,5 +60,6 @@ class WorkloadStatus:
 
     @property
     def restarts(self) -> int:
-        """Return how often either half was started again."""
-        return self.sidecar.restarts + (self.engine.restarts if self.engine else 0)
+        """Return how often any part was started again."""
+        parts = (self.sidecar, self.engine, *self.companions.values())
+        return sum(part.restarts for part in parts if part)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from clover.errors import Mark
+
+if TYPE_CHECKING:
+    from clover.spec.configuration import Configuration
 
 DATA_PORT = 9180
 """Where a function listens for HTTP, unless its author says otherwise."""
@@ -20,6 +24,7 @@ class FunctionType(StrEnum):
     FIREWALL = "firewall"
     LOAD_BALANCER = "load-balancer"
     CACHE = "cache"
+    IDS = "ids"
     SERVER = "server"
 
 
@@ -33,6 +38,8 @@ class Version:
     """`nginx`, `haproxy`, `modsecurity`, or `command` for the author's own server."""
     to: tuple[str, ...] = ()
     """Functions of the same chain that this one sends to, in the order written."""
+    configuration: Configuration
+    """What it is told; its backends are those of `to`, unless its author says otherwise."""
     command: tuple[str, ...] = ()
     """The author's own server, found on PATH or relative to the chain file; only with the engine `command`."""
     mark: Mark

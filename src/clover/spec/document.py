@@ -45,7 +45,7 @@ def _ipv4(value: str) -> str:
 Port = Annotated[int, Field(ge=1, le=65535)]
 Targets = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
 """One function, or a list of them."""
-TypeName = Literal["firewall", "load-balancer", "cache", "server"]
+TypeName = Literal["firewall", "load-balancer", "cache", "ids", "server"]
 assert set(TypeName.__args__) == set(FunctionType)  # type: ignore[attr-defined]  # noqa: S101
 EngineName = Annotated[
     str, Field(json_schema_extra={"enum": sorted({name for names in ENGINES.values() for name in names})})

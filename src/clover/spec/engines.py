@@ -10,7 +10,8 @@ COMMAND = "command"
 ENGINES: dict[FunctionType, tuple[str, ...]] = {
     FunctionType.FIREWALL: ("modsecurity",),
     FunctionType.LOAD_BALANCER: ("haproxy", "nginx"),
-    FunctionType.CACHE: ("nginx",),
+    FunctionType.CACHE: ("nginx", "varnish"),
+    FunctionType.IDS: ("suricata", "snort"),
     FunctionType.SERVER: ("nginx", COMMAND),
 }
 
