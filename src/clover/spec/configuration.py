@@ -56,7 +56,9 @@ def _as_text(value_s: float) -> str:
     return f"{value_s:.6f}".rstrip("0").rstrip(".") + "s"
 
 
-Seconds = Annotated[float, BeforeValidator(seconds_of), PlainSerializer(_as_text), Field(json_schema_extra={"type": "string"})]
+Seconds = Annotated[
+    float, BeforeValidator(seconds_of), PlainSerializer(_as_text), Field(json_schema_extra={"type": "string"})
+]
 """A length of time, written `30s`, `1m30s` or `500ms`; in seconds here."""
 Line = Annotated[str, AfterValidator(_line)]
 """Text without line breaks and control characters."""
