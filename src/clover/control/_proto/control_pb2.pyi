@@ -17,7 +17,6 @@ class BackendState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     BACKEND_STATE_READY: _ClassVar[BackendState]
     BACKEND_STATE_DRAIN: _ClassVar[BackendState]
     BACKEND_STATE_DISABLED: _ClassVar[BackendState]
-
 BACKEND_STATE_UNSPECIFIED: BackendState
 BACKEND_STATE_READY: BackendState
 BACKEND_STATE_DRAIN: BackendState
@@ -35,14 +34,7 @@ class Configuration(_message.Message):
     cache: CacheConfiguration
     ids: IdsConfiguration
     server: ServerConfiguration
-    def __init__(
-        self,
-        firewall: _Optional[_Union[FirewallConfiguration, _Mapping]] = ...,
-        load_balancer: _Optional[_Union[LoadBalancerConfiguration, _Mapping]] = ...,
-        cache: _Optional[_Union[CacheConfiguration, _Mapping]] = ...,
-        ids: _Optional[_Union[IdsConfiguration, _Mapping]] = ...,
-        server: _Optional[_Union[ServerConfiguration, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, firewall: _Optional[_Union[FirewallConfiguration, _Mapping]] = ..., load_balancer: _Optional[_Union[LoadBalancerConfiguration, _Mapping]] = ..., cache: _Optional[_Union[CacheConfiguration, _Mapping]] = ..., ids: _Optional[_Union[IdsConfiguration, _Mapping]] = ..., server: _Optional[_Union[ServerConfiguration, _Mapping]] = ...) -> None: ...
 
 class Backend(_message.Message):
     __slots__ = ("host", "port", "weight", "state")
@@ -54,13 +46,7 @@ class Backend(_message.Message):
     port: int
     weight: int
     state: BackendState
-    def __init__(
-        self,
-        host: _Optional[str] = ...,
-        port: _Optional[int] = ...,
-        weight: _Optional[int] = ...,
-        state: _Optional[_Union[BackendState, str]] = ...,
-    ) -> None: ...
+    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., weight: _Optional[int] = ..., state: _Optional[_Union[BackendState, str]] = ...) -> None: ...
 
 class LoadBalancerConfiguration(_message.Message):
     __slots__ = ("backends", "algorithm")
@@ -71,7 +57,6 @@ class LoadBalancerConfiguration(_message.Message):
         ALGORITHM_LEAST_CONNECTIONS: _ClassVar[LoadBalancerConfiguration.Algorithm]
         ALGORITHM_RANDOM: _ClassVar[LoadBalancerConfiguration.Algorithm]
         ALGORITHM_SOURCE: _ClassVar[LoadBalancerConfiguration.Algorithm]
-
     ALGORITHM_UNSPECIFIED: LoadBalancerConfiguration.Algorithm
     ALGORITHM_ROUND_ROBIN: LoadBalancerConfiguration.Algorithm
     ALGORITHM_LEAST_CONNECTIONS: LoadBalancerConfiguration.Algorithm
@@ -81,11 +66,7 @@ class LoadBalancerConfiguration(_message.Message):
     ALGORITHM_FIELD_NUMBER: _ClassVar[int]
     backends: _containers.RepeatedCompositeFieldContainer[Backend]
     algorithm: LoadBalancerConfiguration.Algorithm
-    def __init__(
-        self,
-        backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ...,
-        algorithm: _Optional[_Union[LoadBalancerConfiguration.Algorithm, str]] = ...,
-    ) -> None: ...
+    def __init__(self, backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., algorithm: _Optional[_Union[LoadBalancerConfiguration.Algorithm, str]] = ...) -> None: ...
 
 class CacheConfiguration(_message.Message):
     __slots__ = ("backends", "default_ttl", "grace", "max_size_mib", "uncached_paths")
@@ -99,33 +80,16 @@ class CacheConfiguration(_message.Message):
     grace: _duration_pb2.Duration
     max_size_mib: int
     uncached_paths: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self,
-        backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ...,
-        default_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...,
-        grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...,
-        max_size_mib: _Optional[int] = ...,
-        uncached_paths: _Optional[_Iterable[str]] = ...,
-    ) -> None: ...
+    def __init__(self, backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., default_ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., grace: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., max_size_mib: _Optional[int] = ..., uncached_paths: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class FirewallConfiguration(_message.Message):
-    __slots__ = (
-        "backends",
-        "mode",
-        "paranoia_level",
-        "anomaly_threshold",
-        "excluded_rules",
-        "rules",
-        "denied_networks",
-        "block_policy",
-    )
+    __slots__ = ("backends", "mode", "paranoia_level", "anomaly_threshold", "excluded_rules", "rules", "denied_networks", "block_policy")
     class Mode(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         MODE_UNSPECIFIED: _ClassVar[FirewallConfiguration.Mode]
         MODE_BLOCKING: _ClassVar[FirewallConfiguration.Mode]
         MODE_DETECTION_ONLY: _ClassVar[FirewallConfiguration.Mode]
         MODE_OFF: _ClassVar[FirewallConfiguration.Mode]
-
     MODE_UNSPECIFIED: FirewallConfiguration.Mode
     MODE_BLOCKING: FirewallConfiguration.Mode
     MODE_DETECTION_ONLY: FirewallConfiguration.Mode
@@ -146,17 +110,7 @@ class FirewallConfiguration(_message.Message):
     rules: _containers.RepeatedCompositeFieldContainer[FirewallRule]
     denied_networks: _containers.RepeatedScalarFieldContainer[str]
     block_policy: BlockPolicy
-    def __init__(
-        self,
-        backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ...,
-        mode: _Optional[_Union[FirewallConfiguration.Mode, str]] = ...,
-        paranoia_level: _Optional[int] = ...,
-        anomaly_threshold: _Optional[int] = ...,
-        excluded_rules: _Optional[_Iterable[int]] = ...,
-        rules: _Optional[_Iterable[_Union[FirewallRule, _Mapping]]] = ...,
-        denied_networks: _Optional[_Iterable[str]] = ...,
-        block_policy: _Optional[_Union[BlockPolicy, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, backends: _Optional[_Iterable[_Union[Backend, _Mapping]]] = ..., mode: _Optional[_Union[FirewallConfiguration.Mode, str]] = ..., paranoia_level: _Optional[int] = ..., anomaly_threshold: _Optional[int] = ..., excluded_rules: _Optional[_Iterable[int]] = ..., rules: _Optional[_Iterable[_Union[FirewallRule, _Mapping]]] = ..., denied_networks: _Optional[_Iterable[str]] = ..., block_policy: _Optional[_Union[BlockPolicy, _Mapping]] = ...) -> None: ...
 
 class FirewallRule(_message.Message):
     __slots__ = ("id", "target", "name", "operator", "value", "action", "message")
@@ -172,7 +126,6 @@ class FirewallRule(_message.Message):
         TARGET_HEADER: _ClassVar[FirewallRule.Target]
         TARGET_ARGUMENT: _ClassVar[FirewallRule.Target]
         TARGET_COOKIE: _ClassVar[FirewallRule.Target]
-
     TARGET_UNSPECIFIED: FirewallRule.Target
     TARGET_URI: FirewallRule.Target
     TARGET_PATH: FirewallRule.Target
@@ -191,7 +144,6 @@ class FirewallRule(_message.Message):
         OPERATOR_BEGINS_WITH: _ClassVar[FirewallRule.Operator]
         OPERATOR_ENDS_WITH: _ClassVar[FirewallRule.Operator]
         OPERATOR_REGEX: _ClassVar[FirewallRule.Operator]
-
     OPERATOR_UNSPECIFIED: FirewallRule.Operator
     OPERATOR_CONTAINS: FirewallRule.Operator
     OPERATOR_EQUALS: FirewallRule.Operator
@@ -203,7 +155,6 @@ class FirewallRule(_message.Message):
         ACTION_UNSPECIFIED: _ClassVar[FirewallRule.Action]
         ACTION_BLOCK: _ClassVar[FirewallRule.Action]
         ACTION_LOG: _ClassVar[FirewallRule.Action]
-
     ACTION_UNSPECIFIED: FirewallRule.Action
     ACTION_BLOCK: FirewallRule.Action
     ACTION_LOG: FirewallRule.Action
@@ -221,16 +172,7 @@ class FirewallRule(_message.Message):
     value: str
     action: FirewallRule.Action
     message: str
-    def __init__(
-        self,
-        id: _Optional[int] = ...,
-        target: _Optional[_Union[FirewallRule.Target, str]] = ...,
-        name: _Optional[str] = ...,
-        operator: _Optional[_Union[FirewallRule.Operator, str]] = ...,
-        value: _Optional[str] = ...,
-        action: _Optional[_Union[FirewallRule.Action, str]] = ...,
-        message: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., target: _Optional[_Union[FirewallRule.Target, str]] = ..., name: _Optional[str] = ..., operator: _Optional[_Union[FirewallRule.Operator, str]] = ..., value: _Optional[str] = ..., action: _Optional[_Union[FirewallRule.Action, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class BlockPolicy(_message.Message):
     __slots__ = ("threshold", "window", "duration", "allow", "dry_run")
@@ -244,14 +186,7 @@ class BlockPolicy(_message.Message):
     duration: _duration_pb2.Duration
     allow: _containers.RepeatedScalarFieldContainer[str]
     dry_run: bool
-    def __init__(
-        self,
-        threshold: _Optional[int] = ...,
-        window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...,
-        duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...,
-        allow: _Optional[_Iterable[str]] = ...,
-        dry_run: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, threshold: _Optional[int] = ..., window: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., allow: _Optional[_Iterable[str]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class IdsConfiguration(_message.Message):
     __slots__ = ("rules",)
@@ -271,14 +206,7 @@ class IdsRule(_message.Message):
     severity: int
     http: HttpMatch
     text: str
-    def __init__(
-        self,
-        id: _Optional[int] = ...,
-        message: _Optional[str] = ...,
-        severity: _Optional[int] = ...,
-        http: _Optional[_Union[HttpMatch, _Mapping]] = ...,
-        text: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[int] = ..., message: _Optional[str] = ..., severity: _Optional[int] = ..., http: _Optional[_Union[HttpMatch, _Mapping]] = ..., text: _Optional[str] = ...) -> None: ...
 
 class HttpMatch(_message.Message):
     __slots__ = ("field", "contains", "case_sensitive")
@@ -291,7 +219,6 @@ class HttpMatch(_message.Message):
         FIELD_HOST: _ClassVar[HttpMatch.Field]
         FIELD_HEADER: _ClassVar[HttpMatch.Field]
         FIELD_BODY: _ClassVar[HttpMatch.Field]
-
     FIELD_UNSPECIFIED: HttpMatch.Field
     FIELD_USER_AGENT: HttpMatch.Field
     FIELD_URI: HttpMatch.Field
@@ -305,12 +232,7 @@ class HttpMatch(_message.Message):
     field: HttpMatch.Field
     contains: str
     case_sensitive: bool
-    def __init__(
-        self,
-        field: _Optional[_Union[HttpMatch.Field, str]] = ...,
-        contains: _Optional[str] = ...,
-        case_sensitive: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, field: _Optional[_Union[HttpMatch.Field, str]] = ..., contains: _Optional[str] = ..., case_sensitive: _Optional[bool] = ...) -> None: ...
 
 class ServerConfiguration(_message.Message):
     __slots__ = ("sites",)
@@ -324,9 +246,7 @@ class Site(_message.Message):
     LOCATIONS_FIELD_NUMBER: _ClassVar[int]
     hosts: _containers.RepeatedScalarFieldContainer[str]
     locations: _containers.RepeatedCompositeFieldContainer[Location]
-    def __init__(
-        self, hosts: _Optional[_Iterable[str]] = ..., locations: _Optional[_Iterable[_Union[Location, _Mapping]]] = ...
-    ) -> None: ...
+    def __init__(self, hosts: _Optional[_Iterable[str]] = ..., locations: _Optional[_Iterable[_Union[Location, _Mapping]]] = ...) -> None: ...
 
 class Location(_message.Message):
     __slots__ = ("path", "match", "respond", "redirect", "files")
@@ -335,7 +255,6 @@ class Location(_message.Message):
         MATCH_UNSPECIFIED: _ClassVar[Location.Match]
         MATCH_EXACT: _ClassVar[Location.Match]
         MATCH_PREFIX: _ClassVar[Location.Match]
-
     MATCH_UNSPECIFIED: Location.Match
     MATCH_EXACT: Location.Match
     MATCH_PREFIX: Location.Match
@@ -349,14 +268,7 @@ class Location(_message.Message):
     respond: Respond
     redirect: Redirect
     files: bool
-    def __init__(
-        self,
-        path: _Optional[str] = ...,
-        match: _Optional[_Union[Location.Match, str]] = ...,
-        respond: _Optional[_Union[Respond, _Mapping]] = ...,
-        redirect: _Optional[_Union[Redirect, _Mapping]] = ...,
-        files: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., match: _Optional[_Union[Location.Match, str]] = ..., respond: _Optional[_Union[Respond, _Mapping]] = ..., redirect: _Optional[_Union[Redirect, _Mapping]] = ..., files: _Optional[bool] = ...) -> None: ...
 
 class Respond(_message.Message):
     __slots__ = ("status", "body", "content_type")
@@ -366,9 +278,7 @@ class Respond(_message.Message):
     status: int
     body: str
     content_type: str
-    def __init__(
-        self, status: _Optional[int] = ..., body: _Optional[str] = ..., content_type: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, status: _Optional[int] = ..., body: _Optional[str] = ..., content_type: _Optional[str] = ...) -> None: ...
 
 class Redirect(_message.Message):
     __slots__ = ("to", "status")
@@ -383,18 +293,7 @@ class GetRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class State(_message.Message):
-    __slots__ = (
-        "function",
-        "version",
-        "workload",
-        "type",
-        "engine",
-        "generation",
-        "applied_at",
-        "configuration",
-        "engine_ready",
-        "engine_message",
-    )
+    __slots__ = ("function", "version", "workload", "type", "engine", "generation", "applied_at", "configuration", "engine_ready", "engine_message")
     FUNCTION_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
@@ -415,19 +314,7 @@ class State(_message.Message):
     configuration: Configuration
     engine_ready: bool
     engine_message: str
-    def __init__(
-        self,
-        function: _Optional[str] = ...,
-        version: _Optional[str] = ...,
-        workload: _Optional[str] = ...,
-        type: _Optional[str] = ...,
-        engine: _Optional[str] = ...,
-        generation: _Optional[int] = ...,
-        applied_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-        configuration: _Optional[_Union[Configuration, _Mapping]] = ...,
-        engine_ready: _Optional[bool] = ...,
-        engine_message: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, function: _Optional[str] = ..., version: _Optional[str] = ..., workload: _Optional[str] = ..., type: _Optional[str] = ..., engine: _Optional[str] = ..., generation: _Optional[int] = ..., applied_at: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., configuration: _Optional[_Union[Configuration, _Mapping]] = ..., engine_ready: _Optional[bool] = ..., engine_message: _Optional[str] = ...) -> None: ...
 
 class ApplyRequest(_message.Message):
     __slots__ = ("configuration", "expected_generation", "dry_run")
@@ -437,12 +324,7 @@ class ApplyRequest(_message.Message):
     configuration: Configuration
     expected_generation: int
     dry_run: bool
-    def __init__(
-        self,
-        configuration: _Optional[_Union[Configuration, _Mapping]] = ...,
-        expected_generation: _Optional[int] = ...,
-        dry_run: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, configuration: _Optional[_Union[Configuration, _Mapping]] = ..., expected_generation: _Optional[int] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class ApplyResponse(_message.Message):
     __slots__ = ("generation", "changed", "diff", "method", "steps", "dry_run")
@@ -452,7 +334,6 @@ class ApplyResponse(_message.Message):
         METHOD_NONE: _ClassVar[ApplyResponse.Method]
         METHOD_RUNTIME: _ClassVar[ApplyResponse.Method]
         METHOD_RELOAD: _ClassVar[ApplyResponse.Method]
-
     METHOD_UNSPECIFIED: ApplyResponse.Method
     METHOD_NONE: ApplyResponse.Method
     METHOD_RUNTIME: ApplyResponse.Method
@@ -469,15 +350,7 @@ class ApplyResponse(_message.Message):
     method: ApplyResponse.Method
     steps: _containers.RepeatedCompositeFieldContainer[Step]
     dry_run: bool
-    def __init__(
-        self,
-        generation: _Optional[int] = ...,
-        changed: _Optional[bool] = ...,
-        diff: _Optional[str] = ...,
-        method: _Optional[_Union[ApplyResponse.Method, str]] = ...,
-        steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ...,
-        dry_run: _Optional[bool] = ...,
-    ) -> None: ...
+    def __init__(self, generation: _Optional[int] = ..., changed: _Optional[bool] = ..., diff: _Optional[str] = ..., method: _Optional[_Union[ApplyResponse.Method, str]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class Step(_message.Message):
     __slots__ = ("name", "duration")
@@ -485,19 +358,13 @@ class Step(_message.Message):
     DURATION_FIELD_NUMBER: _ClassVar[int]
     name: str
     duration: _duration_pb2.Duration
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class WatchRequest(_message.Message):
     __slots__ = ("interval",)
     INTERVAL_FIELD_NUMBER: _ClassVar[int]
     interval: _duration_pb2.Duration
-    def __init__(
-        self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...
-    ) -> None: ...
+    def __init__(self, interval: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Status(_message.Message):
     __slots__ = ("workload", "generation", "engine_ready", "engine_message", "changing", "statistics", "time")
@@ -508,7 +375,6 @@ class Status(_message.Message):
         key: str
         value: float
         def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
-
     WORKLOAD_FIELD_NUMBER: _ClassVar[int]
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     ENGINE_READY_FIELD_NUMBER: _ClassVar[int]
@@ -523,16 +389,7 @@ class Status(_message.Message):
     changing: bool
     statistics: _containers.ScalarMap[str, float]
     time: _timestamp_pb2.Timestamp
-    def __init__(
-        self,
-        workload: _Optional[str] = ...,
-        generation: _Optional[int] = ...,
-        engine_ready: _Optional[bool] = ...,
-        engine_message: _Optional[str] = ...,
-        changing: _Optional[bool] = ...,
-        statistics: _Optional[_Mapping[str, float]] = ...,
-        time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, workload: _Optional[str] = ..., generation: _Optional[int] = ..., engine_ready: _Optional[bool] = ..., engine_message: _Optional[str] = ..., changing: _Optional[bool] = ..., statistics: _Optional[_Mapping[str, float]] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ListBackendsRequest(_message.Message):
     __slots__ = ()
@@ -544,9 +401,7 @@ class ListBackendsResponse(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     backends: _containers.RepeatedCompositeFieldContainer[BackendStatus]
     generation: int
-    def __init__(
-        self, backends: _Optional[_Iterable[_Union[BackendStatus, _Mapping]]] = ..., generation: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, backends: _Optional[_Iterable[_Union[BackendStatus, _Mapping]]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class BackendStatus(_message.Message):
     __slots__ = ("backend", "engine_state", "requests_total", "active")
@@ -558,13 +413,7 @@ class BackendStatus(_message.Message):
     engine_state: str
     requests_total: int
     active: int
-    def __init__(
-        self,
-        backend: _Optional[_Union[Backend, _Mapping]] = ...,
-        engine_state: _Optional[str] = ...,
-        requests_total: _Optional[int] = ...,
-        active: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, backend: _Optional[_Union[Backend, _Mapping]] = ..., engine_state: _Optional[str] = ..., requests_total: _Optional[int] = ..., active: _Optional[int] = ...) -> None: ...
 
 class SetBackendStateRequest(_message.Message):
     __slots__ = ("host", "port", "state", "weight", "expected_generation")
@@ -578,14 +427,7 @@ class SetBackendStateRequest(_message.Message):
     state: BackendState
     weight: int
     expected_generation: int
-    def __init__(
-        self,
-        host: _Optional[str] = ...,
-        port: _Optional[int] = ...,
-        state: _Optional[_Union[BackendState, str]] = ...,
-        weight: _Optional[int] = ...,
-        expected_generation: _Optional[int] = ...,
-    ) -> None: ...
+    def __init__(self, host: _Optional[str] = ..., port: _Optional[int] = ..., state: _Optional[_Union[BackendState, str]] = ..., weight: _Optional[int] = ..., expected_generation: _Optional[int] = ...) -> None: ...
 
 class PurgeCacheRequest(_message.Message):
     __slots__ = ("url", "prefix", "everything")
@@ -595,9 +437,7 @@ class PurgeCacheRequest(_message.Message):
     url: str
     prefix: str
     everything: bool
-    def __init__(
-        self, url: _Optional[str] = ..., prefix: _Optional[str] = ..., everything: _Optional[bool] = ...
-    ) -> None: ...
+    def __init__(self, url: _Optional[str] = ..., prefix: _Optional[str] = ..., everything: _Optional[bool] = ...) -> None: ...
 
 class PurgeCacheResponse(_message.Message):
     __slots__ = ("purged",)
@@ -611,9 +451,7 @@ class AddRuleRequest(_message.Message):
     EXPECTED_GENERATION_FIELD_NUMBER: _ClassVar[int]
     rule: IdsRule
     expected_generation: int
-    def __init__(
-        self, rule: _Optional[_Union[IdsRule, _Mapping]] = ..., expected_generation: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, rule: _Optional[_Union[IdsRule, _Mapping]] = ..., expected_generation: _Optional[int] = ...) -> None: ...
 
 class RemoveRuleRequest(_message.Message):
     __slots__ = ("id", "expected_generation")
@@ -633,29 +471,14 @@ class ListRulesResponse(_message.Message):
     GENERATION_FIELD_NUMBER: _ClassVar[int]
     rules: _containers.RepeatedCompositeFieldContainer[IdsRule]
     generation: int
-    def __init__(
-        self, rules: _Optional[_Iterable[_Union[IdsRule, _Mapping]]] = ..., generation: _Optional[int] = ...
-    ) -> None: ...
+    def __init__(self, rules: _Optional[_Iterable[_Union[IdsRule, _Mapping]]] = ..., generation: _Optional[int] = ...) -> None: ...
 
 class StreamAlertsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class Alert(_message.Message):
-    __slots__ = (
-        "id",
-        "time",
-        "rule_id",
-        "message",
-        "severity",
-        "client",
-        "trace_id",
-        "span_id",
-        "join",
-        "method",
-        "host",
-        "url",
-    )
+    __slots__ = ("id", "time", "rule_id", "message", "severity", "client", "trace_id", "span_id", "join", "method", "host", "url")
     class Join(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         JOIN_UNSPECIFIED: _ClassVar[Alert.Join]
@@ -663,7 +486,6 @@ class Alert(_message.Message):
         JOIN_FLOW_TRANSACTION: _ClassVar[Alert.Join]
         JOIN_ADDRESS_TIME: _ClassVar[Alert.Join]
         JOIN_NONE: _ClassVar[Alert.Join]
-
     JOIN_UNSPECIFIED: Alert.Join
     JOIN_TRACE_ID: Alert.Join
     JOIN_FLOW_TRANSACTION: Alert.Join
@@ -693,21 +515,7 @@ class Alert(_message.Message):
     method: str
     host: str
     url: str
-    def __init__(
-        self,
-        id: _Optional[str] = ...,
-        time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-        rule_id: _Optional[int] = ...,
-        message: _Optional[str] = ...,
-        severity: _Optional[int] = ...,
-        client: _Optional[str] = ...,
-        trace_id: _Optional[str] = ...,
-        span_id: _Optional[str] = ...,
-        join: _Optional[_Union[Alert.Join, str]] = ...,
-        method: _Optional[str] = ...,
-        host: _Optional[str] = ...,
-        url: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., rule_id: _Optional[int] = ..., message: _Optional[str] = ..., severity: _Optional[int] = ..., client: _Optional[str] = ..., trace_id: _Optional[str] = ..., span_id: _Optional[str] = ..., join: _Optional[_Union[Alert.Join, str]] = ..., method: _Optional[str] = ..., host: _Optional[str] = ..., url: _Optional[str] = ...) -> None: ...
 
 class BlockRequest(_message.Message):
     __slots__ = ("address", "duration", "reason")
@@ -717,12 +525,7 @@ class BlockRequest(_message.Message):
     address: str
     duration: _duration_pb2.Duration
     reason: str
-    def __init__(
-        self,
-        address: _Optional[str] = ...,
-        duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...,
-        reason: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, address: _Optional[str] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class BlockResponse(_message.Message):
     __slots__ = ("block",)
@@ -744,15 +547,7 @@ class BlockEntry(_message.Message):
     until: _timestamp_pb2.Timestamp
     alert_ids: _containers.RepeatedScalarFieldContainer[str]
     trace_id: str
-    def __init__(
-        self,
-        address: _Optional[str] = ...,
-        reason: _Optional[str] = ...,
-        since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-        until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...,
-        alert_ids: _Optional[_Iterable[str]] = ...,
-        trace_id: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, address: _Optional[str] = ..., reason: _Optional[str] = ..., since: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., until: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., alert_ids: _Optional[_Iterable[str]] = ..., trace_id: _Optional[str] = ...) -> None: ...
 
 class UnblockRequest(_message.Message):
     __slots__ = ("address",)
@@ -782,9 +577,7 @@ class ReportAlertsRequest(_message.Message):
     REPORTER_FIELD_NUMBER: _ClassVar[int]
     alerts: _containers.RepeatedCompositeFieldContainer[Alert]
     reporter: str
-    def __init__(
-        self, alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., reporter: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, alerts: _Optional[_Iterable[_Union[Alert, _Mapping]]] = ..., reporter: _Optional[str] = ...) -> None: ...
 
 class ReportAlertsResponse(_message.Message):
     __slots__ = ("duplicates", "blocked")
@@ -802,9 +595,7 @@ class UploadFileRequest(_message.Message):
     path: str
     expected_generation: int
     chunk: bytes
-    def __init__(
-        self, path: _Optional[str] = ..., expected_generation: _Optional[int] = ..., chunk: _Optional[bytes] = ...
-    ) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., expected_generation: _Optional[int] = ..., chunk: _Optional[bytes] = ...) -> None: ...
 
 class DeleteFileRequest(_message.Message):
     __slots__ = ("path", "expected_generation")
@@ -832,6 +623,4 @@ class File(_message.Message):
     path: str
     bytes: int
     sha256: str
-    def __init__(
-        self, path: _Optional[str] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ...
-    ) -> None: ...
+    def __init__(self, path: _Optional[str] = ..., bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...

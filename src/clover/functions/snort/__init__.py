@@ -1,0 +1,1 @@
+"""Snort 3 as an intrusion detection system."""

@@ -1,0 +1,1 @@
+"""Suricata as an intrusion detection system."""

@@ -1,0 +1,1 @@
+"""Varnish as a web cache."""
