@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from clover.functions.driver import Settings
+from clover.functions.state import State
+
 AMBASSADOR_FILE = "ambassador.json"
 AGENT_FILE = "agent.json"
 AGENT_SOCKET = "agent.sock"
@@ -67,6 +70,24 @@ class AgentSettings:
     """Unix socket on which it takes orders."""
     functions: tuple[Controlled, ...]
     otlp: str
+
+
+def settings_from(ambassador: AmbassadorSettings, state: State) -> Settings:
+    """Return what a driver renders a generation from."""
+    return Settings(
+        workload=ambassador.workload,
+        function=ambassador.function,
+        version=ambassador.version,
+        port=ambassador.port,
+        configuration=state.configuration,
+        generation=state.generation,
+        services=ambassador.services,
+        files=state.files,
+        directory=ambassador.directory,
+        user=ambassador.user,
+        command=ambassador.command,
+        working_directory=ambassador.working_directory,
+    )
 
 
 def render(settings: AmbassadorSettings | AgentSettings) -> str:

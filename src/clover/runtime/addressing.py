@@ -10,6 +10,8 @@ from clover.spec.chain import Chain, workload_name
 
 GATEWAY = "gateway"
 """Name of the gateway's workload; reserved, so no function has it."""
+AGENT = "control-agent"
+"""Name of the control agent's workload; reserved, too."""
 
 WORKLOADS = IPv4Network("10.244.0.0/24")
 """Inside the chain's own namespaces: no host route is touched, and two chains may use the same numbers."""
@@ -21,17 +23,21 @@ class Addresses:
     """Who has which address."""
 
     workloads: Mapping[str, str]
-    """Workload name, `gateway` included → IPv4 address."""
+    """Workload name, `gateway` and `control-agent` included → IPv4 address."""
     services: Mapping[str, str]
-    """Function name → virtual IPv4 address."""
+    """
+    Name that is dialled → virtual IPv4 address: every function, and every workload of a function with several versions,
+    where its ambassador is.
+    """
 
 
 def addresses_from(chain: Chain) -> Addresses:
     """Give addresses in the order of the document, so that the same chain always gets the same ones."""
-    names = [GATEWAY, *(workload_name(function, version) for function, version in chain.workloads())]
+    names = [workload_name(function, version) for function, version in chain.workloads()]
+    services = dict.fromkeys((*chain.functions, *names))
     return Addresses(
-        workloads={name: str(WORKLOADS[number]) for number, name in enumerate(names, start=2)},
-        services={name: str(SERVICES[number]) for number, name in enumerate(chain.functions, start=2)},
+        workloads={name: str(WORKLOADS[number]) for number, name in enumerate((GATEWAY, *names, AGENT), start=2)},
+        services={name: str(SERVICES[number]) for number, name in enumerate(services, start=2)},
     )
 
 
@@ -39,11 +45,11 @@ def hosts_from(chain: Chain, addresses: Addresses) -> dict[str, str]:
     """Return every name under which a service is dialled, with its virtual address (Kubernetes' search order)."""
     return {
         name: address
-        for function, address in addresses.services.items()
+        for service, address in addresses.services.items()
         for name in (
-            function,
-            f"{function}.{chain.namespace}",
-            f"{function}.{chain.namespace}.svc",
-            f"{function}.{chain.namespace}.svc.cluster.local",
+            service,
+            f"{service}.{chain.namespace}",
+            f"{service}.{chain.namespace}.svc",
+            f"{service}.{chain.namespace}.svc.cluster.local",
         )
     }

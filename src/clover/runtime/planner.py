@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from clover.control import settings as control_settings
+from clover.control.settings import (
+    AGENT_FILE,
+    AGENT_SOCKET,
+    AMBASSADOR_FILE,
+    AgentSettings,
+    AmbassadorSettings,
+    Controlled,
+    settings_from,
+)
 from clover.functions import registry as drivers
-from clover.functions.driver import Program, Settings, Upstream
+from clover.functions import state
+from clover.functions.driver import CURRENT, Companion, Program
+from clover.functions.state import State
 from clover.mesh import ir
+from clover.mesh.istio.from_chain import CONTROL_PORT_NAME, DATA_PORT_NAME
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
 from clover.mesh.xds import bootstrap
 from clover.runtime import addressing
-from clover.runtime.addressing import GATEWAY, Addresses
+from clover.runtime.addressing import AGENT, GATEWAY, Addresses
 from clover.runtime.plan import SIDECAR_MARK, Plan, ProcessPlan, WorkloadPlan
-from clover.spec.chain import Chain, Function, Version, workload_name
+from clover.spec.chain import CONTROL_PORT, Chain, Function, FunctionType, Version, workload_name
 
 WORKER_USER = "www-data"
 """Who the engines' workers run as when Clover runs as root; every Debian and Ubuntu has it."""
@@ -32,16 +46,30 @@ class Site:
 
 def registry_from(chain: Chain, addresses: Addresses) -> Registry:
     """Return the services and workloads that the chain puts into the mesh."""
+    control = ServicePort(number=CONTROL_PORT, name=CONTROL_PORT_NAME)
     return Registry(
         chain=chain.name,
-        services=tuple(
-            Service(
-                name=function.name,
-                namespace=chain.namespace,
-                address=addresses.services[function.name],
-                ports=(ServicePort(number=function.port),),
-            )
-            for function in chain.functions.values()
+        services=(
+            *(
+                Service(
+                    name=function.name,
+                    namespace=chain.namespace,
+                    address=addresses.services[function.name],
+                    ports=(ServicePort(number=function.port, name=DATA_PORT_NAME), control),
+                )
+                for function in chain.functions.values()
+            ),
+            *(
+                Service(
+                    name=workload_name(function, version),
+                    namespace=chain.namespace,
+                    address=addresses.services[workload_name(function, version)],
+                    ports=(control,),
+                    selector=_labels(function, version),
+                )
+                for function, version in chain.workloads()
+                if len(function.versions) > 1
+            ),
         ),
         workloads=(
             Workload(
@@ -58,16 +86,27 @@ def registry_from(chain: Chain, addresses: Addresses) -> Registry:
                     service=function.name,
                     namespace=chain.namespace,
                     address=addresses.workloads[workload_name(function, version)],
-                    labels={"app": function.name, "version": version.name},
+                    labels=_labels(function, version),
                 )
                 for function, version in chain.workloads()
+            ),
+            Workload(
+                name=AGENT,
+                service="",
+                namespace=chain.namespace,
+                address=addresses.workloads[AGENT],
+                labels={"app": AGENT},
             ),
         ),
     )
 
 
+def _labels(function: Function, version: Version) -> dict[str, str]:
+    return {"app": function.name, "version": version.name}
+
+
 def plan_from(chain: Chain, addresses: Addresses, site: Site) -> Plan:
-    """Return everything that a backend needs to run the chain."""
+    """Return everything that a backend needs to run the chain. Raises FunctionError with all that cannot be run."""
     return Plan(
         chain=chain.name,
         directory=site.directory,
@@ -77,6 +116,7 @@ def plan_from(chain: Chain, addresses: Addresses, site: Site) -> Plan:
         workloads=(
             _gateway(chain, addresses, site),
             *(_workload(chain, function, version, addresses, site) for function, version in chain.workloads()),
+            _agent(chain, addresses, site),
         ),
     )
 
@@ -104,24 +144,68 @@ def _gateway(chain: Chain, addresses: Addresses, site: Site) -> WorkloadPlan:
     )
 
 
+def _agent(chain: Chain, addresses: Addresses, site: Site) -> WorkloadPlan:
+    identity = ir.Identity(chain=chain.name, namespace=chain.namespace, function=AGENT, workload=AGENT)
+    sidecar, text = _sidecar(identity, site)
+    directory = str(workload_directory(site, AGENT))
+    settings = AgentSettings(
+        chain=chain.name,
+        namespace=chain.namespace,
+        workload=AGENT,
+        socket=str(PurePosixPath(site.directory, AGENT_SOCKET)),
+        functions=tuple(
+            Controlled(
+                function=function.name,
+                version=version.name,
+                workload=workload_name(function, version),
+                type=function.type.value,
+                engine=version.engine,
+                host=workload_name(function, version),
+                port=CONTROL_PORT,
+            )
+            for function, version in chain.workloads()
+        ),
+        otlp=_otlp(site),
+    )
+    return WorkloadPlan(
+        name=AGENT,
+        function=AGENT,
+        version="",
+        engine="clover",
+        address=addresses.workloads[AGENT],
+        port=0,
+        directory=directory,
+        files={"envoy.json": text, AGENT_FILE: control_settings.render(settings)},
+        sidecar=sidecar,
+        engine_process=ProcessPlan(name="engine", argv=("agent", directory), ready_unix=settings.socket, warm=True),
+    )
+
+
 def _workload(chain: Chain, function: Function, version: Version, addresses: Addresses, site: Site) -> WorkloadPlan:
     name = workload_name(function, version)
-    directory = workload_directory(site, name)
-    user = "" if site.rootless else WORKER_USER
-    driver = drivers.driver(function.type, version.engine)
-    program = driver.render(
-        Settings(
-            workload=name,
-            function=function.name,
-            version=version.name,
-            port=function.port,
-            upstreams=tuple(Upstream(host=target, port=chain.functions[target].port) for target in version.to),
-            directory=str(directory),
-            user=user,
-            command=version.command,
-            working_directory=chain.directory,
-        )
+    directory = str(workload_directory(site, name))
+    ambassador = AmbassadorSettings(
+        chain=chain.name,
+        namespace=chain.namespace,
+        function=function.name,
+        version=version.name,
+        workload=name,
+        type=function.type.value,
+        engine=version.engine,
+        directory=directory,
+        user="" if site.rootless else WORKER_USER,
+        port=function.port,
+        control_port=CONTROL_PORT,
+        command=version.command,
+        working_directory=chain.directory,
+        services={known.name: known.port for known in chain.functions.values() if known.name != function.name},
+        report_to=tuple(_reports_to(chain, function)),
+        otlp=_otlp(site),
     )
+    first = State(type=function.type.value, generation=1, configuration=version.configuration)
+    settings = settings_from(ambassador, first)
+    program = drivers.driver(function.type, version.engine).render(settings)
+    folder = str(PurePosixPath(settings.folder).relative_to(directory))
     identity = ir.Identity(
         chain=chain.name,
         namespace=chain.namespace,
@@ -137,16 +221,35 @@ def _workload(chain: Chain, function: Function, version: Version, addresses: Add
         engine=version.engine,
         address=addresses.workloads[name],
         port=function.port,
-        directory=str(directory),
-        files={**program.files, "envoy.json": text},
+        directory=directory,
+        files={
+            **{f"{folder}/{path}": content for path, content in program.files.items()},
+            f"{folder}/{state.FILE}": state.render(first),
+            AMBASSADOR_FILE: control_settings.render(ambassador),
+            "envoy.json": text,
+        },
+        links={CURRENT: PurePosixPath(folder).name},
         directories=program.directories,
-        owner=user,
+        owner=ambassador.user,
         sidecar=sidecar,
-        engine_process=_engine(program),
+        engine_process=_engine(program, directory),
+        companions=(
+            *map(_companion, program.companions),
+            ProcessPlan(
+                name="ambassador", argv=("ambassador", directory), ready_tcp=CONTROL_PORT, warm=True, log=False
+            ),
+        ),
     )
 
 
-def _engine(program: Program) -> ProcessPlan:
+def _reports_to(chain: Chain, ids: Function) -> Iterator[str]:
+    """Yield the ambassadors of the firewalls that copy their requests to an intrusion detection system."""
+    for function in chain.functions.values():
+        if function.mirror_to == ids.name and function.type is FunctionType.FIREWALL:
+            yield from (f"{workload_name(function, version)}:{CONTROL_PORT}" for version in function.versions)
+
+
+def _engine(program: Program, directory: str) -> ProcessPlan:
     return ProcessPlan(
         name="engine",
         argv=program.process.argv,
@@ -156,7 +259,25 @@ def _engine(program: Program) -> ProcessPlan:
         stop_timeout_s=program.process.stop_timeout_s,
         check=program.check,
         ready_tcp=program.ready_port,
+        ready_unix=str(PurePosixPath(directory, program.ready_socket)) if program.ready_socket else None,
     )
+
+
+def _companion(companion: Companion) -> ProcessPlan:
+    return ProcessPlan(
+        name=companion.name,
+        argv=companion.process.argv,
+        environment=companion.process.environment,
+        working_directory=companion.process.working_directory,
+        stop_signal=companion.process.stop_signal,
+        stop_timeout_s=companion.process.stop_timeout_s,
+        ready_tcp=companion.ready_port,
+        log=companion.log,
+    )
+
+
+def _otlp(site: Site) -> str:
+    return str(PurePosixPath(site.directory, "otlp.sock"))
 
 
 def _sidecar(identity: ir.Identity, site: Site) -> tuple[ProcessPlan, str]:
@@ -166,7 +287,7 @@ def _sidecar(identity: ir.Identity, site: Site) -> tuple[ProcessPlan, str]:
         identity,
         node=identity.workload,
         xds_socket=str(PurePosixPath(site.directory, "xds.sock")),
-        otlp_socket=str(PurePosixPath(site.directory, "otlp.sock")),
+        otlp_socket=_otlp(site),
         admin_socket=admin,
         mark=SIDECAR_MARK,
     )

@@ -11,6 +11,7 @@ from clover.mesh.istio.resources import (
     DestinationRuleSpec,
     Gateway,
     GatewaySpec,
+    HTTPMatchRequest,
     HTTPRoute,
     HTTPRouteDestination,
     Metadata,
@@ -22,8 +23,11 @@ from clover.mesh.istio.resources import (
     VirtualService,
     VirtualServiceSpec,
 )
-from clover.spec.chain import Chain, Function
+from clover.spec.chain import CONTROL_PORT, Chain, Function, workload_name
 
+DATA_PORT_NAME = "data"
+"""No protocol's name: it is recognised by the first bytes."""
+CONTROL_PORT_NAME = "grpc-control"
 GATEWAY_LABELS = {"istio": "ingressgateway"}
 """Labels of the gateway's workload, as in Istio's own installation."""
 _LOOPBACK = "127.0.0.1"
@@ -41,26 +45,35 @@ def resources_from(chain: Chain) -> tuple[Resource, ...]:
 
 def services_from(chain: Chain) -> tuple[dict[str, Any], ...]:
     """
-    Return the Kubernetes Services of the chain's functions.
+    Return the Kubernetes Services of the chain: one for each function, and one for the ambassador of each version.
 
-    Their ports have no name on purpose: a named HTTP port would be routed by Host, and functions keep the client's.
+    A function's data port is named so that its protocol is recognised (a port named `http` would be routed by Host, and
+    functions keep the client's); the control port is named for gRPC, which is routed by the name that is dialled.
     """
-    return tuple(
-        {
-            "apiVersion": "v1",
-            "kind": "Service",
-            "metadata": {
-                "name": function.name,
-                "namespace": chain.namespace,
-                "labels": {"app": function.name},
-            },
-            "spec": {
-                "selector": {"app": function.name},
-                "ports": [{"port": function.port, "protocol": "TCP"}],
-            },
-        }
-        for function in chain.functions.values()
+    data = ({"name": DATA_PORT_NAME, "port": function.port, "protocol": "TCP"} for function in chain.functions.values())
+    control = {"name": CONTROL_PORT_NAME, "port": CONTROL_PORT, "protocol": "TCP"}
+    return (
+        *(
+            _service(chain, function.name, {"app": function.name}, [port, control])
+            for function, port in zip(chain.functions.values(), data, strict=True)
+        ),
+        *(
+            _service(
+                chain, workload_name(function, version), {"app": function.name, "version": version.name}, [control]
+            )
+            for function, version in chain.workloads()
+            if len(function.versions) > 1
+        ),
     )
+
+
+def _service(chain: Chain, name: str, selector: dict[str, str], ports: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": name, "namespace": chain.namespace, "labels": {"app": selector["app"]}},
+        "spec": {"selector": selector, "ports": ports},
+    }
 
 
 def _gateway(chain: Chain) -> Gateway:
@@ -103,8 +116,17 @@ def _mirrors(chain: Chain) -> Iterator[VirtualService]:
         if function.mirror_to is not None:
             yield VirtualService(
                 metadata=_named(chain, function.name),
-                spec=VirtualServiceSpec(hosts=(function.name,), http=(_rule(chain, function),)),
+                spec=VirtualServiceSpec(hosts=(function.name,), http=_mirrored(chain, function)),
             )
+
+
+def _mirrored(chain: Chain, function: Function) -> tuple[HTTPRoute, ...]:
+    """Return the rules of a function whose requests are copied; what is said to its ambassador is not."""
+    rule = _rule(chain, function)
+    return (
+        HTTPRoute(match=(HTTPMatchRequest(port=function.port),), route=rule.route, mirror=rule.mirror),
+        HTTPRoute(route=(HTTPRouteDestination(destination=Destination(host=function.name)),)),
+    )
 
 
 def _rule(chain: Chain, function: Function) -> HTTPRoute:

@@ -113,7 +113,7 @@ def members(registry: Registry, service: Service, subset: Subset | None = None) 
     """Yield the workloads behind a service, or behind one of its subsets, ready or not."""
     wanted = subset.labels.items() if subset else ()
     for workload in registry.workloads:
-        if (workload.service, workload.namespace) != (service.name, service.namespace):
+        if not workload.serves(service):
             continue
         if all(item in workload.labels.items() for item in wanted):
             yield workload

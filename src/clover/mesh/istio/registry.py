@@ -24,6 +24,8 @@ class Service:
     address: str
     """Virtual IPv4 address."""
     ports: tuple[ServicePort, ...]
+    selector: Mapping[str, str] = field(default_factory=dict)
+    """Labels of the workloads behind it; empty: those that say so themselves (`Workload.service`)."""
 
     @property
     def host(self) -> str:
@@ -46,6 +48,14 @@ class Workload:
     """False: it gets no traffic."""
     gateway: bool = False
     """True: an ingress gateway, with the label `istio: ingressgateway`, and no interception."""
+
+    def serves(self, service: Service) -> bool:
+        """Tell whether it is one of the workloads behind a service."""
+        if self.namespace != service.namespace:
+            return False
+        if service.selector:
+            return service.selector.items() <= self.labels.items()
+        return self.service == service.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

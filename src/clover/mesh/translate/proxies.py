@@ -138,9 +138,14 @@ def _identity(workload: Workload, registry: Registry) -> ir.Identity:
 
 
 def _inbound(workload: Workload, registry: Registry) -> Iterator[ir.InboundPort]:
+    """Yield each port that the workload takes traffic on once, though several services may lead there."""
+    seen = set()
     for service in registry.services:
-        if (service.name, service.namespace) == (workload.service, workload.namespace):
-            for port in service.ports:
+        if not workload.serves(service):
+            continue
+        for port in service.ports:
+            if port.number not in seen:
+                seen.add(port.number)
                 yield ir.InboundPort(port=port.number, protocol=protocol_of(port), service=service.host)
 
 

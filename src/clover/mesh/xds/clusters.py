@@ -86,16 +86,35 @@ def endpoints(group: ir.Endpoints) -> Resource:
 
 
 @lru_cache(maxsize=1024)
-def inbound(port: ir.InboundPort, settings: Settings) -> Resource:
-    """Return the cluster that is the proxy's own function, dialled from a source address that is let through."""
-    message = _original_destination(inbound_name(port), settings, source=settings.inbound_source)
-    _speak(message, port.protocol, ir.Limits(), h2_upgrade=False)
-    return resource(message.name, message)
+def inbound(port: ir.InboundPort, settings: Settings) -> tuple[Resource, ...]:
+    """Return the clusters that are the proxy's own function, dialled from a source address that is let through."""
+    # In this order: where both have one name, it is the plain one.
+    limits = {inbound_once_name(port): _ONCE, inbound_name(port): ir.Limits()}
+    found = []
+    for name, limit in limits.items():
+        message = _original_destination(name, settings, source=settings.inbound_source)
+        _speak(message, port.protocol, limit, h2_upgrade=False)
+        found.append(resource(name, message))
+    return tuple(found)
 
 
 def inbound_name(port: ir.InboundPort) -> str:
     """Return Istio's name of an inbound cluster."""
     return f"inbound|{port.port}||"
+
+
+def inbound_once_name(port: ir.InboundPort) -> str:
+    """
+    Return the name of the inbound cluster whose connections carry one request each.
+
+    HTTP/2 needs none: its server says which of the requests on a closing connection it has not taken. TCP has none.
+    """
+    if port.protocol in (ir.Protocol.AUTO, ir.Protocol.HTTP):
+        return f"inbound|{port.port}|once|"
+    return inbound_name(port)
+
+
+_ONCE = ir.Limits(max_requests_per_connection=1)
 
 
 @lru_cache(maxsize=64)

@@ -31,7 +31,7 @@ def _resources(proxy: ir.Proxy, settings: Settings) -> Iterator[Resource]:
         yield from clusters.built_in(settings)
         yield listeners.virtual_outbound(identity, settings)
         yield listeners.virtual_inbound(proxy.inbound, identity, settings)
-    yield from (clusters.inbound(port, settings) for port in proxy.inbound)
+    yield from (cluster for port in proxy.inbound for cluster in clusters.inbound(port, settings))
     yield from _each(proxy.clusters, proxy.endpoints)
     yield from (listeners.outbound(port, identity, settings) for port in proxy.outbound)
     yield from (listeners.gateway(port, identity, settings) for port in proxy.gateways)

@@ -113,6 +113,19 @@ def _keep_valid_trace_context() -> extension_pb2.TypedExtensionConfig:
     )
 
 
+@lru_cache(maxsize=1)
+def _append_client() -> extension_pb2.TypedExtensionConfig:
+    """Append the client's address to `x-forwarded-for`: what stands before it came from outside, and proves nothing."""
+    mutation = mutation_rules_pb2.HeaderMutation()
+    mutation.append.header.key = "x-forwarded-for"
+    mutation.append.header.value = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
+    mutation.append.append_action = base_pb2.HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
+    return extension_pb2.TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=packed(early_pb2.HeaderMutation(mutations=[mutation])),
+    )
+
+
 def _manager(
     identity: ir.Identity, settings: Settings, *, direction: str, filters: tuple[HttpFilter, ...]
 ) -> HttpConnectionManager:
@@ -169,6 +182,9 @@ def gateway_manager(identity: ir.Identity, settings: Settings, *, table: str) ->
     manager = _manager(identity, settings, direction="gateway", filters=filters)
     manager.use_remote_address.value = True
     manager.xff_num_trusted_hops = 0
+    # Envoy would write its own address in the place of a client on the loopback interface.
+    manager.skip_xff_append = True
+    manager.early_header_mutation_extensions.append(_append_client())
     manager.generate_request_id.value = True
     manager.always_set_request_id_in_response = True
     if settings.otlp_cluster:

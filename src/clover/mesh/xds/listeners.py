@@ -115,7 +115,15 @@ def virtual_inbound(ports: tuple[ir.InboundPort, ...], identity: ir.Identity, se
     return resource(
         INBOUND,
         message,
-        requires=[(CLUSTER, name) for name in (BLACK_HOLE, INBOUND_PASSTHROUGH, *map(clusters.inbound_name, ports))],
+        requires=[
+            (CLUSTER, name)
+            for name in (
+                BLACK_HOLE,
+                INBOUND_PASSTHROUGH,
+                *map(clusters.inbound_name, ports),
+                *map(clusters.inbound_once_name, ports),
+            )
+        ],
     )
 
 

@@ -60,15 +60,40 @@ def configuration(name: str, hosts: Iterable[ir.VirtualHost]) -> route_pb2.Route
 
 
 def to_own_function(port: ir.InboundPort) -> route_pb2.RouteConfiguration:
-    """Return the table of an inbound port: everything goes to the function."""
+    """
+    Return the table of an inbound port: everything goes to the function.
+
+    A server that reloads closes the connections that it has kept alive, perhaps in the moment in which a request is on
+    its way. A request that does no harm when repeated is then sent again; any other is never sent on a connection that
+    has been used before.
+    """
     name = clusters.inbound_name(port)
-    route = ir.Route(
-        name="default",
-        match=ir.RequestMatch(),
-        action=ir.Forward(to=(ir.WeightedCluster(cluster=name),)),
-        retries=ir.Retries(attempts=2, conditions=("reset-before-request",), previous_hosts=False),
+    if clusters.inbound_once_name(port) == name:
+        routes: tuple[ir.Route, ...] = (_to_function("default", name, conditions=("reset-before-request",)),)
+    else:
+        routes = (
+            _to_function("default", name, match=_REPEATABLE, conditions=("reset", "connect-failure")),
+            _to_function("default", clusters.inbound_once_name(port), conditions=("connect-failure",)),
+        )
+    return configuration(name, [ir.VirtualHost(name=f"inbound|http|{port.port}", domains=("*",), routes=routes)])
+
+
+_ALL = ir.RequestMatch()
+_REPEATABLE = ir.RequestMatch(
+    headers=(
+        ir.NamedMatch(name=":method", match=ir.StringMatch(kind=ir.MatchKind.REGEX, value="GET|HEAD|OPTIONS|TRACE")),
     )
-    return configuration(name, [ir.VirtualHost(name=f"inbound|http|{port.port}", domains=("*",), routes=(route,))])
+)
+"""The safe methods of RFC 9110: a server that is asked twice does nothing twice."""
+
+
+def _to_function(name: str, cluster: str, *, conditions: tuple[str, ...], match: ir.RequestMatch = _ALL) -> ir.Route:
+    return ir.Route(
+        name=name,
+        match=match,
+        action=ir.Forward(to=(ir.WeightedCluster(cluster=cluster),)),
+        retries=ir.Retries(attempts=2, conditions=conditions, backoff_s=0.005, previous_hosts=False),
+    )
 
 
 @lru_cache(maxsize=8192)
