@@ -105,8 +105,6 @@ async def _run(
 ) -> None:
     giving_up = tasks.create_task(_stop_when(stop), name="stop while starting")
     report({"event": "progress", "text": "building the network ..."})
-    await backend.prepare(plan)
-    timeline.mark("network")
     statuses = {
         workload.name: WorkloadStatus(
             name=workload.name,
@@ -116,6 +114,9 @@ async def _run(
     }
     wires = _Wires(chain=chain, statuses=statuses)
     processes = backend.Processes(plan, tasks=tasks, statuses=statuses, output=wires.output, changed=wires.changed)
+    await processes.warm_up()
+    await backend.prepare(plan)
+    timeline.mark("network")
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(xds_server.serving(settings.directory / "xds.sock"))
         relays = backend.relays(plan, tasks=tasks, statuses=statuses)
@@ -197,8 +198,8 @@ class _Wires:
             self.changed(name)
 
     def output(self, workload: WorkloadPlan, process: ProcessPlan, lines: bytes) -> None:
-        """Keep what an engine prints; a sidecar's own words are in its file alone."""
-        if process.name != "engine":
+        """Keep what a function prints; the words of its sidecar and its ambassador are in their files alone."""
+        if not process.log:
             return
         if self._store is None:
             self._early.append((workload, lines))

@@ -60,6 +60,7 @@ COMMANDS = (
     Entry(name="doctor", summary="Check that this machine can run a chain."),
     Entry(name="schema", summary="Print the JSON Schema of the chain file."),
     Entry(name="node", summary="The process behind a running chain.", hidden=True),
+    Entry(name="warm", summary="The process that ambassadors are forked from.", hidden=True),
 )
 
 

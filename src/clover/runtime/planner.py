@@ -295,5 +295,6 @@ def _sidecar(identity: ir.Identity, site: Site) -> tuple[ProcessPlan, str]:
         name="sidecar",
         argv=bootstrap.argv(site.envoy, str(directory / "envoy.json")),
         ready_unix=admin,
+        log=False,
     )
     return process, text

@@ -176,7 +176,11 @@ def _broken(plan: WorkloadPlan, status: WorkloadStatus) -> Iterator[Problem]:
             what="no Gateway resource opens a port on the host: nothing can enter the chain",
             hint="clover render prints the chain's own Gateway; clover apply brings it back",
         )
-    parts = [(f"sidecar of {plan.name}", "sidecar", status.sidecar), (f"workload {plan.name}", main, status.engine)]
+    parts = [
+        (f"sidecar of {plan.name}", "sidecar", status.sidecar),
+        (f"workload {plan.name}", main, status.engine),
+        *((f"{name} of {plan.name}", name, companion) for name, companion in status.companions.items()),
+    ]
     for where, what, process in parts:
         if process is not None and process.state is State.RESTARTING:
             yield Problem(
@@ -209,6 +213,15 @@ def workload_row(plan: WorkloadPlan, status: WorkloadStatus, sidecar: NodeStatus
             "lastExit": status.sidecar.last_exit,
             "configVersion": sidecar.version if sidecar else "",
             "acknowledged": acknowledged,
+        },
+        "companions": {
+            name: {
+                "state": companion.state.value,
+                "restarts": companion.restarts,
+                "pid": companion.pid,
+                "lastExit": companion.last_exit,
+            }
+            for name, companion in status.companions.items()
         },
     }
 

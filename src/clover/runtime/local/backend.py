@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import namespaces, network, orphans
 from clover.runtime.local.relay import Relays
 from clover.runtime.local.supervisor import Supervisor
+from clover.runtime.local.warm import Warm
 from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, WorkloadStatus
 
@@ -45,8 +47,10 @@ class Processes:
     ) -> None:
         """`changed` gets the name of a workload whose status changed."""
         self._tasks = tasks
+        self._warm = Warm((sys.executable, "-m", "clover", "warm"))
         self._sidecars: list[Supervisor] = []
         self._engines: list[Supervisor] = []
+        self._companions: list[Supervisor] = []
         self._running: list[asyncio.Task[None]] = []
         self._starting: list[asyncio.Task[None]] = []
         self._refused: list[Problem] = []
@@ -54,11 +58,23 @@ class Processes:
             status = statuses[workload.name]
             inside = Path(plan.directory, "netns", workload.name)
             make = partial(
-                _supervisor, workload, network=inside, output=output, changed=partial(changed, workload.name)
+                _supervisor,
+                workload,
+                network=inside,
+                output=output,
+                changed=partial(changed, workload.name),
+                warm=self._warm,
             )
             self._sidecars.append(make(workload.sidecar, status=status.sidecar))
             if workload.engine_process and status.engine:
                 self._engines.append(make(workload.engine_process, status=status.engine))
+            for companion in workload.companions:
+                own = status.companions.setdefault(companion.name, ProcessStatus())
+                self._companions.append(make(companion, status=own))
+
+    async def warm_up(self) -> None:
+        """Start what starts ambassadors: it has a second of imports before it, best spent beside everything else."""
+        await self._warm.start()
 
     def start(self) -> None:
         """
@@ -71,20 +87,23 @@ class Processes:
             self._run(sidecar)
         for engine in self._engines:
             self._starting.append(self._tasks.create_task(self._check_and_run(engine), name=f"check {engine.label}"))
+        for companion in self._companions:
+            self._run(companion)
 
     async def ready(self, progress: Callable[[str], None]) -> None:
         """Return once every process is ready. Raises FunctionError with all engines that refuse their files."""
         await asyncio.gather(*self._starting)
         if self._refused:
             raise FunctionError(*self._refused)
-        for supervisor in (*self._sidecars, *self._engines):
+        for supervisor in (*self._sidecars, *self._engines, *self._companions):
             await supervisor.first_ready.wait()
             progress(supervisor.label)
 
     async def aclose(self) -> None:
         """Stop everything: functions first, because their sidecars carry the last answers and spans out."""
-        for group in (self._engines, self._sidecars):
+        for group in ((*self._companions, *self._engines), self._sidecars):
             await asyncio.gather(*(supervisor.stop() for supervisor in group))
+        await self._warm.aclose()
         for task in (*self._starting, *self._running):
             task.cancel()
 
@@ -119,6 +138,7 @@ def _supervisor(
     network: Path | None,
     output: Output,
     changed: Callable[[], None],
+    warm: Warm,
 ) -> Supervisor:
     return Supervisor(
         workload,
@@ -127,6 +147,7 @@ def _supervisor(
         network=network,
         output=partial(output, workload, process),
         changed=changed,
+        warm=warm,
     )
 
 
@@ -141,7 +162,9 @@ def _write_files(plan: Plan) -> None:
         for name, text in workload.files.items():
             path = root / name
             path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            files.write(path, text, mode=0o644 if workload.owner and name.startswith("site/") else 0o600)
+            files.write(path, text, mode=0o644 if workload.owner and "/site/" in f"/{name}" else 0o600)
+        for name, target in workload.links.items():
+            (root / name).symlink_to(target)
         for name in workload.directories:
             folder = root / name
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -54,14 +54,19 @@ def make_network_namespaces(paths: Iterable[Path]) -> None:
     _in_thread(make)
 
 
+def enter_network(network: Path) -> None:
+    """Move the calling thread, and so a process that has only this one, into the network namespace at `network`."""
+    with network.open("rb") as namespace:
+        _checked(_libc.setns(namespace.fileno(), CLONE_NEWNET), f"enter {network}")
+
+
 def socket_in(network: Path | None) -> socket.socket:
     """Return a TCP socket that lives in the network namespace at `network`; None: the caller's own."""
     if network is None:
         return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
     def make() -> socket.socket:
-        with network.open("rb") as namespace:
-            _checked(_libc.setns(namespace.fileno(), CLONE_NEWNET), f"enter {network}")
+        enter_network(network)
         return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
 
     return _in_thread(make)

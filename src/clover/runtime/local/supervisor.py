@@ -14,6 +14,7 @@ from clover.errors import FunctionError, MeshError, Problem
 from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import listening, namespaces
 from clover.runtime.local.logs import Log
+from clover.runtime.local.warm import Child, Warm
 from clover.runtime.plan import INBOUND_PORT, OUTBOUND_PORT, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, State
 
@@ -42,6 +43,7 @@ class Supervisor:
         changed: Callable[[], None],
         inherited: tuple[int, ...] = (),
         vital: bool = True,
+        warm: Warm | None = None,
     ) -> None:
         self._workload = workload
         self._process = process
@@ -53,8 +55,10 @@ class Supervisor:
         """Descriptors of ours that the process gets."""
         self._vital = vital
         """False: it is started again even if it was never ready, because the chain is up without it."""
+        self._warm = warm
+        """Starts the process if its plan says so."""
         self._log = Log(Path(workload.directory, "logs", f"{process.name}.log"))
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: asyncio.subprocess.Process | Child | None = None
         self._stopping = False
         self.status = status
         self.first_ready = asyncio.Event()
@@ -131,16 +135,7 @@ class Supervisor:
     async def _life(self) -> str:
         """Run the process once; return how it ended."""
         try:
-            child = self._child = await asyncio.create_subprocess_exec(
-                *self._inside(self._process.argv),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                cwd=self._working_directory(),
-                env=self._environment(),
-                start_new_session=True,
-                pass_fds=self._inherited,
-            )
+            child = self._child = await self._started()
         except OSError as failure:
             return f"could not be started: {failure}"
         self.status.pid = child.pid
@@ -160,14 +155,33 @@ class Supervisor:
             self.status.pid = 0
         return _ending(code)
 
-    async def _read(self, child: asyncio.subprocess.Process) -> None:
+    async def _started(self) -> asyncio.subprocess.Process | Child:
+        if self._process.warm and self._warm is not None:
+            return await self._warm.spawn(
+                self._process.argv,
+                network=self._network,
+                directory=self._working_directory(),
+                environment=self._process.environment,
+            )
+        return await asyncio.create_subprocess_exec(
+            *self._inside(self._process.argv),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            cwd=self._working_directory(),
+            env=self._environment(),
+            start_new_session=True,
+            pass_fds=self._inherited,
+        )
+
+    async def _read(self, child: asyncio.subprocess.Process | Child) -> None:
         while child.stdout and (chunk := await child.stdout.read(65536)):
             if lines := self._log.write(chunk):
                 self._output(lines)
         if lines := self._log.flush():
             self._output(lines)
 
-    async def _until_ready(self, child: asyncio.subprocess.Process) -> None:
+    async def _until_ready(self, child: asyncio.subprocess.Process | Child) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + READY_TIMEOUT_S
         pause_s = POLL_S
