@@ -37,7 +37,8 @@ class Version:
     engine: str
     """`nginx`, `haproxy`, `modsecurity`, or `command` for the author's own server."""
     to: tuple[str, ...] = ()
-    """Functions of the same chain that this one sends to, in the order written."""
+    """Functions of the same chain that this one sends to, in the order written; if its author names backends and no
+    `to`, those."""
     configuration: Configuration
     """What it is told; its backends are those of `to`, unless its author says otherwise."""
     command: tuple[str, ...] = ()
@@ -45,6 +46,10 @@ class Version:
     mark: Mark
     to_marks: tuple[Mark, ...] = ()
     """Where each name of `to` is written."""
+    config_mark: Mark | None = None
+    """Where its `config` is written; None: it has none of its own."""
+    backend_marks: tuple[Mark, ...] = ()
+    """Where each backend of `config` is written; empty when its backends follow from `to`."""
     engine_mark: Mark | None = None
     """Where the engine or the command is written, or what stands nearest."""
 

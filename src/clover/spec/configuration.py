@@ -29,7 +29,7 @@ def seconds_of(text: object) -> object:
     if not isinstance(text, str):
         return text
     if _DURATION.fullmatch(text) is None:
-        raise PydanticCustomError("duration", "not a duration such as '30s', '1m30s' or '500ms'")
+        raise PydanticCustomError("duration", "expected a duration such as '30s', '1m30s' or '500ms'")
     return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION_PART.findall(text))
 
 
@@ -37,18 +37,18 @@ def _network(text: str) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
-        raise PydanticCustomError("network", "not an IP address or network such as '10.0.0.0/8'") from None
+        raise PydanticCustomError("network", "expected an IP address or network such as '10.0.0.0/8'") from None
 
 
 def _line(text: str) -> str:
     if not text.isprintable():
-        raise PydanticCustomError("line", "has a line break or another character that cannot be printed")
+        raise PydanticCustomError("line", "expected text without line breaks and control characters")
     return text
 
 
 def _host(text: str) -> str:
     if len(text) > 63 or _HOST.fullmatch(text) is None:
-        raise PydanticCustomError("function_name", "not the name of a function")
+        raise PydanticCustomError("function_name", "expected the name of a function")
     return text
 
 
@@ -103,9 +103,13 @@ class _Forwarding(Part):
     @model_validator(mode="after")
     def _names_each_once(self) -> _Forwarding:
         seen = set()
-        for backend in self.backends:
+        for place, backend in enumerate(self.backends):
             if (backend.host, backend.port) in seen:
-                raise PydanticCustomError("twice", "backend {host} is there twice", {"host": repr(backend.host)})
+                raise PydanticCustomError(
+                    "twice",
+                    "names {host} a second time",
+                    {"host": repr(backend.host), "path": ("backends", place)},
+                )
             seen.add((backend.host, backend.port))
         return self
 
@@ -147,8 +151,10 @@ class FirewallRule(Part):
     @model_validator(mode="after")
     def _names_what_has_a_name(self) -> FirewallRule:
         if (self.target in ("header", "argument", "cookie")) != bool(self.name):
-            text = "needs a name" if not self.name else "has no name"
-            raise PydanticCustomError("name_of_target", "a {target} {text}", {"target": self.target, "text": text})
+            text = "a 'name', which only a header, an argument or a cookie has" if self.name else "no 'name'"
+            raise PydanticCustomError(
+                "name_of_target", "has the target {target} and {text}", {"target": repr(self.target), "text": text}
+            )
         return self
 
 
@@ -215,7 +221,9 @@ class Location(Part):
     @model_validator(mode="after")
     def _does_one_thing(self) -> Location:
         if (self.respond is not None) + (self.redirect is not None) + self.files != 1:
-            raise PydanticCustomError("one_answer", "expected exactly one of 'respond', 'redirect' and 'files'")
+            raise PydanticCustomError(
+                "one_answer", "has none or several of 'respond', 'redirect' and 'files', expected one"
+            )
         return self
 
 
@@ -258,7 +266,7 @@ class IdsRule(Part):
     @model_validator(mode="after")
     def _says_what_to_look_for_once(self) -> IdsRule:
         if bool(self.text) == (self.http is not None):
-            raise PydanticCustomError("one_rule", "expected exactly one of 'http' and 'text'")
+            raise PydanticCustomError("one_rule", "has none or both of 'http' and 'text', expected one")
         return self
 
 
@@ -270,9 +278,11 @@ class IdsConfiguration(Part):
     @model_validator(mode="after")
     def _has_each_id_once(self) -> IdsConfiguration:
         seen = set()
-        for rule in self.rules:
+        for place, rule in enumerate(self.rules):
             if rule.id in seen:
-                raise PydanticCustomError("twice", "rule {id} is there twice", {"id": rule.id})
+                raise PydanticCustomError(
+                    "twice", "has the id {id} a second time", {"id": rule.id, "path": ("rules", place)}
+                )
             seen.add(rule.id)
         return self
 
@@ -294,5 +304,6 @@ MODELS: dict[str, type[Configuration]] = {
 def completed(configuration: Configuration, *, to: tuple[str, ...]) -> Configuration:
     """Return the configuration with the backends that a chain's `to` means, unless it names its own."""
     if isinstance(configuration, _Forwarding) and not configuration.backends:
-        return configuration.model_copy(update={"backends": tuple(Backend(host=name) for name in to)})
+        # Not checked again: what is wrong with a name of `to` is said where it is written.
+        return configuration.model_copy(update={"backends": tuple(Backend.model_construct(host=name) for name in to)})
     return configuration

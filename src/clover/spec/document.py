@@ -1,6 +1,7 @@
 """The chain file as its author types it: the pydantic model that checks shape, and that JSON Schema comes from.
 
-What needs more than one field to judge (targets, cycles, engines of a type) is `rules.py`'s work.
+What a `config` may say depends on the function's type, and is `configuration.py`'s; what else needs more than one field
+to judge (targets, cycles, engines of a type) is `rules.py`'s work.
 """
 
 from __future__ import annotations
@@ -98,6 +99,8 @@ class VersionPart(_Part):
     """Where it sends requests: one function, or a list that it balances over."""
     command: Annotated[list[str], Field(min_length=1)] | None = None
     """A server of your own: the program and its arguments, run in the folder of the chain file."""
+    config: dict[str, Any] | None = None
+    """What it is told to do; which fields there are depends on the function's type."""
 
 
 class FunctionPart(VersionPart):
@@ -114,7 +117,7 @@ class FunctionPart(VersionPart):
         ]
         | None
     ) = None
-    """Several versions by name, in place of `engine`, `to`, `command` and `version`."""
+    """Several versions by name, in place of `engine`, `to`, `command`, `config` and `version`."""
     port: Port = DATA_PORT
     """TCP port that it is dialled on and listens on; 50054 and 15000 to 15090 are taken."""
     mirror_to: str | None = None
@@ -123,7 +126,7 @@ class FunctionPart(VersionPart):
     @model_validator(mode="after")
     def _has_one_form(self) -> FunctionPart:
         if self.versions is not None:
-            for field in ("engine", "to", "command", "version"):
+            for field in ("engine", "to", "command", "config", "version"):
                 if field in self.model_fields_set:
                     raise PydanticCustomError("both_forms", "both forms", {"field": field})
         return self

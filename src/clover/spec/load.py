@@ -6,26 +6,30 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from clover.errors import DocumentError, Problem, errors_only
+from clover.errors import DocumentError, Mark, Problem, errors_only
 from clover.kit import documents
 from clover.kit.documents import Document
-from clover.spec import rules, shape
+from clover.spec import rules, shape, violations
 from clover.spec.chain import Chain, Function, FunctionType, Gateway, Version
+from clover.spec.configuration import MODELS, Configuration, completed
 from clover.spec.document import KIND, ChainDocument, FunctionPart, GatewayPart, MetadataPart, VersionPart
 from clover.spec.engines import COMMAND, default_engine
+from clover.spec.violations import Violation
 
 FILE_NAME = "chain.yaml"
 """The chain file of a folder."""
 
 _Part = TypeVar("_Part", bound=BaseModel)
 _Path = tuple[str | int, ...]
+_Told = Mapping[_Path, tuple[Configuration | None, tuple[Violation, ...]]]
+"""Where a `config` is written → what it means, or all that is wrong with it."""
 _METADATA: _Path = ("metadata",)
 _GATEWAY: _Path = ("spec", "gateway")
 _FUNCTIONS: _Path = ("spec", "functions")
@@ -60,16 +64,26 @@ def inspect_text(text: str, source: str, *, directory: str = ".") -> tuple[Chain
         document = _only_document(documents.parse(text, source), source)
     except DocumentError as error:
         return None, error.problems
+    told = _told(document)
+    unreadable: frozenset[str] = frozenset()
+    misshapen: Iterable[Problem] = ()
     try:
         whole = ChainDocument.model_validate(document.data)
     except ValidationError as error:
-        chain, unreadable = _salvaged(document, directory)
-        found: Iterable[Problem] = itertools.chain(
-            shape.problems_from(error, document), rules.check(chain, unreadable=unreadable)
-        )
+        chain, unreadable = _salvaged(document, told, directory)
+        misshapen = shape.problems_from(error, document)
     else:
-        chain = _chain_from(whole.metadata, whole.spec.gateway, whole.spec.functions, document, directory)
-        found = rules.check(chain)
+        chain = _chain_from(whole.metadata, whole.spec.gateway, whole.spec.functions, document, told, directory)
+    chain, unreadable = _without_lost_ends(chain, told, unreadable)
+    found = itertools.chain(
+        misshapen,
+        (
+            shape.configuration_problem(violation, path, document)
+            for path, (_, wrong) in told.items()
+            for violation in wrong
+        ),
+        rules.check(chain, unreadable=unreadable),
+    )
     problems = tuple(sorted(documents.worth_reading(found, source), key=_place))
     return (None if errors_only(problems) else chain), problems
 
@@ -127,10 +141,37 @@ def _only_document(found: tuple[Document, ...], source: str) -> Document:
     return document
 
 
-def _salvaged(document: Document, directory: str) -> tuple[Chain, frozenset[str]]:
+def _told(document: Document) -> _Told:
+    """Return what each function and version is told, of those whose type is known, however wrong they are else."""
+    functions = _mapping(_mapping(document.data.get("spec")).get("functions"))
+    parts: dict[_Path, tuple[object, dict[str, Any]]] = {}
+    for name, written in functions.items():
+        part, path = _mapping(written), (*_FUNCTIONS, name)
+        parts[path] = part.get("type"), part
+        for version, below in _mapping(part.get("versions")).items():
+            parts[*path, "versions", version] = part.get("type"), _mapping(below)
+    return {
+        path: violations.checked(MODELS[type_], part["config"])
+        for path, (type_, part) in parts.items()
+        if isinstance(type_, str) and type_ in MODELS and isinstance(part.get("config"), dict)
+    }
+
+
+def _without_lost_ends(chain: Chain, told: _Told, unreadable: frozenset[str]) -> tuple[Chain, frozenset[str]]:
+    """Take out what may well send somewhere, if one could only read where: nobody can say what else is wrong then."""
+    wrong = {path[len(_FUNCTIONS)] for path, (_, found) in told.items() if found}
+    lost = {
+        function.name
+        for function, version in chain.workloads()
+        if function.name in wrong and not version.to and function.type not in rules.ENDS
+    }
+    functions = {name: function for name, function in chain.functions.items() if name not in lost}
+    return replace(chain, functions=functions), unreadable | lost
+
+
+def _salvaged(document: Document, told: _Told, directory: str) -> tuple[Chain, frozenset[str]]:
     """Return as much of the chain as has the right shape, and the names of what has not."""
-    spec = document.data.get("spec")
-    spec = spec if isinstance(spec, dict) else {}
+    spec = _mapping(document.data.get("spec"))
     written = spec.get("functions")
     if not isinstance(written, dict):
         written = {"": None}  # unreadable itself, so that nobody says that there are no functions
@@ -145,6 +186,7 @@ def _salvaged(document: Document, directory: str) -> tuple[Chain, frozenset[str]
         gateway or GatewayPart(to=""),
         {name: part for name, part in functions.items() if part is not None},
         document,
+        told,
         directory,
     )
     return chain, frozenset(unreadable)
@@ -155,6 +197,7 @@ def _chain_from(
     gateway: GatewayPart,
     functions: dict[str, FunctionPart],
     document: Document,
+    told: _Told,
     directory: str,
 ) -> Chain:
     return Chain(
@@ -167,11 +210,15 @@ def _chain_from(
             mark=document.mark(_GATEWAY, key=True),
             to_mark=document.mark((*_GATEWAY, "to")),
         ),
-        functions={name: _function(name, part, document) for name, part in functions.items()},
+        functions={name: _function(name, part, document, told) for name, part in functions.items()},
         mark=document.mark((*_METADATA, "name")),
         namespace_mark=document.mark((*_METADATA, "namespace")),
         directory=directory,
     )
+
+
+def _mapping(data: object) -> dict[str, Any]:
+    return data if isinstance(data, dict) else {}
 
 
 def _part(model: type[_Part], data: Any) -> _Part | None:
@@ -181,7 +228,7 @@ def _part(model: type[_Part], data: Any) -> _Part | None:
         return None
 
 
-def _function(name: str, part: FunctionPart, document: Document) -> Function:
+def _function(name: str, part: FunctionPart, document: Document, told: _Told) -> Function:
     path: _Path = (*_FUNCTIONS, name)
     type_ = FunctionType(part.type)
     written = {part.version: part} if part.versions is None else part.versions
@@ -190,8 +237,10 @@ def _function(name: str, part: FunctionPart, document: Document) -> Function:
             version_name,
             version,
             path if part.versions is None else (*path, "versions", version_name),
+            type_=type_,
             default="" if len(written) > 1 else default_engine(type_),
             document=document,
+            told=told,
         )
         for version_name, version in written.items()
     )
@@ -207,18 +256,35 @@ def _function(name: str, part: FunctionPart, document: Document) -> Function:
     )
 
 
-def _version(name: str, part: VersionPart, path: _Path, *, default: str, document: Document) -> Version:
+def _version(
+    name: str, part: VersionPart, path: _Path, *, type_: FunctionType, default: str, document: Document, told: _Told
+) -> Version:
     """`default` is the engine of a version that names none."""
     # A single name that is written without a list has no place 0; its nearest place is then the key.
     listed = document.mark((*path, "to", 0)) != document.mark((*path, "to"), key=True)
+    to_marks = tuple(document.mark((*path, "to", place) if listed else (*path, "to")) for place in range(len(part.to)))
+    hosts = _hosts(part.config, (*path, "config"), document)
+    configuration, _ = told.get(path, (None, ()))
+    to = tuple(part.to) or tuple(dict.fromkeys(host for host, _ in hosts))
     return Version(
         name=name,
         engine=part.engine or (COMMAND if part.command else default),
-        to=tuple(part.to),
+        to=to,
+        configuration=completed(configuration or MODELS[type_](), to=to),
         command=tuple(part.command or ()),
         mark=document.mark(path, key=True),
-        to_marks=tuple(
-            document.mark((*path, "to", place) if listed else (*path, "to")) for place in range(len(part.to))
-        ),
+        to_marks=to_marks or tuple(dict(reversed(hosts))[host] for host in to),
+        config_mark=document.mark((*path, "config"), key=True) if part.config is not None else None,
+        backend_marks=tuple(mark for _, mark in hosts) if configuration else (),
         engine_mark=document.mark((*path, "engine" if part.engine else "command")),
     )
+
+
+def _hosts(config: dict[str, Any] | None, path: _Path, document: Document) -> list[tuple[str, Mark]]:
+    """Return each backend's host that can be read, and where it is written, whatever else is wrong with them."""
+    backends = (config or {}).get("backends")
+    return [
+        (backend["host"], document.mark((*path, "backends", place, "host")))
+        for place, backend in enumerate(backends if isinstance(backends, list) else ())
+        if isinstance(backend, dict) and isinstance(backend.get("host"), str)
+    ]

@@ -18,8 +18,12 @@ RESERVED_NAMES = {
     "control-agent": "the control agent is a workload of every chain",
     "localhost": "the name always means the machine itself",
 }
+_TWICE = "name it once; a 'weight' in its backends, or a VirtualService, can give it more"
 SIDECAR_PORTS = range(15000, 15091)
 """What sidecars listen on themselves, as on Istio."""
+
+ENDS = (FunctionType.SERVER, FunctionType.IDS)
+"""The types that requests, or copies of them, end at."""
 
 _Rule = Callable[[Chain], Iterator[Problem]]
 
@@ -43,7 +47,11 @@ def check(chain: Chain, *, unreadable: frozenset[str] = frozenset()) -> Iterator
         ports_are_free,
         lambda chain: targets_exist(chain, unreadable=unreadable),
         targets_are_named_once,
-        only_servers_end_the_chain,
+        only_servers_and_ids_end_the_chain,
+        only_copies_reach_an_ids,
+        copies_go_elsewhere,
+        lambda chain: backends_fit_their_targets(chain, unreadable=unreadable),
+        commands_are_told_nothing,
         targets_form_no_cycle,
         lambda chain: every_function_is_reachable(chain, unreadable=unreadable),
     )
@@ -110,12 +118,12 @@ def engines_exist(chain: Chain) -> Iterator[Problem]:
                 f"add 'engine: {known[0]}'" if len(known) == 1 else f"add 'engine:' with one of {_list(known)}",
             )
         elif version.engine not in known and not (version.engine == COMMAND and version.command):
-            hint = f"engines of a {function.type}: {_list(known)}"
+            hint = f"engines of {_article(function.type)}: {_list(known)}"
             others = {name for names in ENGINES.values() for name in names}
             yield _problem(
                 "CLV1202",
                 version.engine_mark or version.mark,
-                f"function {function.name!r} is a {function.type}, which has no engine {version.engine!r}",
+                f"function {function.name!r} is {_article(function.type)}, which has no engine {version.engine!r}",
                 hint if version.engine in others else f"{did_you_mean(version.engine, known)} {hint}".strip(),
             )
 
@@ -135,7 +143,7 @@ def commands_belong_to_servers(chain: Chain) -> Iterator[Problem]:
             yield _problem(
                 "CLV1215",
                 mark,
-                f"function {function.name!r} is a {function.type}; only a server runs a command",
+                f"function {function.name!r} is {_article(function.type)}; only a server runs a command",
                 f"remove 'command', or write 'type: {FunctionType.SERVER}'",
             )
         elif version.command and version.engine != COMMAND:
@@ -192,27 +200,99 @@ def targets_are_named_once(chain: Chain) -> Iterator[Problem]:
                     "CLV1208",
                     version.to_marks[place],
                     f"function {function.name!r} sends to {target!r} twice",
-                    "name it once; a VirtualService can give it more weight",
+                    _TWICE,
                 )
 
 
-def only_servers_end_the_chain(chain: Chain) -> Iterator[Problem]:
-    """A server answers; everything else sends on."""
+def only_servers_and_ids_end_the_chain(chain: Chain) -> Iterator[Problem]:
+    """A server answers, an intrusion detection system looks; everything else sends on."""
     for function, version in chain.workloads():
         subject = _subject(function, version)
-        if function.type is FunctionType.SERVER and version.to:
+        if function.type in ENDS and version.to:
+            does = "a server answers by itself" if function.type is FunctionType.SERVER else "an ids answers nobody"
             yield _problem(
                 "CLV1207",
                 version.to_marks[0],
-                f"{subject} is a server and sends to {_show(version.to[0])}; a server answers by itself",
+                f"{subject} is {_article(function.type)} and sends to {_show(version.to[0])}; {does}",
                 "remove 'to', or choose another type",
             )
-        if function.type is not FunctionType.SERVER and not version.to:
+        if function.type not in ENDS and not version.to:
             yield _problem(
                 "CLV1206",
                 version.mark,
-                f"{subject} is a {function.type} and sends nowhere",
+                f"{subject} is {_article(function.type)} and sends nowhere",
                 "add 'to:' with the function that gets its requests",
+            )
+
+
+def only_copies_reach_an_ids(chain: Chain) -> Iterator[Problem]:
+    """An intrusion detection system gets copies: what is sent to it as if it were a server gets no answer."""
+    for sender, target, mark, sends in _edges(chain, frozenset()):
+        function = chain.functions.get(target)
+        if function is None or function.type is not FunctionType.IDS or sends == "mirrors":
+            continue
+        if sender == "the gateway":
+            hint = f"send to the first function, and give it 'mirrorTo: {target}'"
+        else:
+            hint = f"write 'mirrorTo: {target}' in the function whose requests it shall see"
+        yield _problem(
+            "CLV1222",
+            mark,
+            f"{sender} sends to {target!r}, which is an ids: it looks at copies and answers nobody",
+            hint,
+        )
+
+
+def copies_go_elsewhere(chain: Chain) -> Iterator[Problem]:
+    """A function that gets the requests does not need a copy of them, too."""
+    for function in chain.functions.values():
+        if function.mirror_to is not None and function.mirror_to in function.upstreams:
+            yield _problem(
+                "CLV1225",
+                function.mirror_mark or function.mark,
+                f"function {function.name!r} both sends and mirrors to {_show(function.mirror_to)}, "
+                "which gets each of these requests twice",
+                "mirror to another function, or remove 'mirrorTo'",
+                severity="warning",
+            )
+
+
+def backends_fit_their_targets(chain: Chain, *, unreadable: frozenset[str] = frozenset()) -> Iterator[Problem]:
+    """The backends of a `config` are among its `to`, each once, and dialled where they listen."""
+    for function, version in chain.workloads():
+        seen: set[str] = set()
+        subject = _subject(function, version)
+        for backend, mark in zip(getattr(version.configuration, "backends", ()), version.backend_marks, strict=False):
+            target = chain.functions.get(backend.host)
+            if backend.host not in version.to and (target or backend.host in unreadable):
+                yield _problem(
+                    "CLV1221",
+                    mark,
+                    f"{subject} has the backend {_show(backend.host)}, which is not in its 'to'",
+                    "add it to 'to', or remove 'to': the backends say where requests go",
+                )
+            if target and backend.port not in (None, target.port):
+                yield _problem(
+                    "CLV1223",
+                    mark,
+                    f"{subject} dials the backend {backend.host!r} on port {backend.port}, "
+                    f"and function {backend.host!r} listens on {target.port}",
+                    "remove 'port'",
+                )
+            if backend.host in seen:
+                yield _problem("CLV1208", mark, f"{subject} has the backend {backend.host!r} twice", _TWICE)
+            seen.add(backend.host)
+
+
+def commands_are_told_nothing(chain: Chain) -> Iterator[Problem]:
+    """An author's own program has no configuration that Clover could bring into force."""
+    for function, version in chain.workloads():
+        if version.command and version.config_mark is not None:
+            yield _problem(
+                "CLV1224",
+                version.config_mark,
+                f"{_subject(function, version)} runs a command and has a 'config', which only Clover's engines follow",
+                "remove 'config', or 'command'",
             )
 
 
@@ -258,7 +338,7 @@ def every_function_is_reachable(chain: Chain, *, unreadable: frozenset[str] = fr
                 "CLV1214",
                 function.mark,
                 f"function {function.name!r} gets no requests: nothing leads to it from the gateway",
-                "name it in a 'to', or remove it",
+                f"name it in a {'mirrorTo' if function.type is FunctionType.IDS else 'to'!r}, or remove it",
                 severity="warning",
             )
 
@@ -269,12 +349,20 @@ def _edges(chain: Chain, unreadable: frozenset[str]) -> Iterator[tuple[str, str,
         yield "the gateway", chain.gateway.to, chain.gateway.to_mark, "sends"
     for function in chain.functions.values():
         for version in function.versions:
-            if function.type is FunctionType.SERVER:
-                continue  # `only_servers_end_the_chain` says what is wrong
-            for target, mark in zip(version.to, version.to_marks, strict=True):
+            if function.type in ENDS:
+                continue  # `only_servers_and_ids_end_the_chain` says what is wrong
+            for target, mark in _targets(version):
                 yield _subject(function, version), target, mark, "sends"
         if function.mirror_to is not None:
             yield f"function {function.name!r}", function.mirror_to, function.mirror_mark or function.mark, "mirrors"
+
+
+def _targets(version: Version) -> Iterator[tuple[str, Mark]]:
+    """Yield each name that a version sends to, and where: those of `to`, then the backends that are not among them."""
+    yield from zip(version.to, version.to_marks, strict=True)
+    for backend, mark in zip(getattr(version.configuration, "backends", ()), version.backend_marks, strict=False):
+        if backend.host not in version.to:
+            yield backend.host, mark
 
 
 def _next(chain: Chain, name: str) -> Iterator[tuple[str, Mark]]:
@@ -284,7 +372,7 @@ def _next(chain: Chain, name: str) -> Iterator[tuple[str, Mark]]:
         return
     steps: dict[str, Mark] = {}
     for version in function.versions:
-        for target, mark in zip(version.to, version.to_marks, strict=True):
+        for target, mark in _targets(version):
             steps.setdefault(target, mark)
     if function.mirror_to is not None:
         steps.setdefault(function.mirror_to, function.mirror_mark or function.mark)
@@ -309,6 +397,10 @@ def _subject(function: Function, version: Version) -> str:
     if len(function.versions) == 1:
         return f"function {function.name!r}"
     return f"version {version.name!r} of function {function.name!r}"
+
+
+def _article(type_: FunctionType) -> str:
+    return f"an {type_}" if type_ is FunctionType.IDS else f"a {type_}"
 
 
 def _list(names: Iterable[str]) -> str:

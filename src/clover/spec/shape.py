@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from clover.errors import Problem
-from clover.kit.documents import Document, kind_of
+from clover.kit.documents import Document
 from clover.spec.chain import FunctionType
 from clover.spec.document import (
     ChainDocument,
@@ -23,6 +22,7 @@ from clover.spec.document import (
     field_names,
 )
 from clover.spec.nearest import did_you_mean
+from clover.spec.violations import Kind, Violation, found, quoted
 
 _Path = tuple[str | int, ...]
 
@@ -37,6 +37,7 @@ _EXPECTED_IN = {
     "to": "the name of a function, or a list of names",
     "command": "a list: the program, then its arguments",
 }
+_CODES = {Kind.UNKNOWN: "CLV1101", Kind.MISSING: "CLV1102", Kind.KIND: "CLV1103", Kind.VALUE: "CLV1220"}
 _TYPES = ", ".join(FunctionType)
 
 
@@ -46,6 +47,17 @@ def problems_from(error: ValidationError, document: Document) -> Iterator[Proble
         yield _MESSAGES.get(details["type"], _wrong_value)(details, document)
 
 
+def configuration_problem(violation: Violation, path: _Path, document: Document) -> Problem:
+    """Return what a person has to fix in the `config` of the function or version at `path`."""
+    place = document.mark((*path, "config", *violation.path), key=violation.kind is Kind.UNKNOWN)
+    return Problem(
+        code=_CODES[violation.kind],
+        where=str(place),
+        what=f"{_subject(path)}: {violation.sentence('config')}",
+        hint=violation.hint,
+    )
+
+
 def _unknown_field(details: ErrorDetails, document: Document) -> Problem:
     *container, field = details["loc"]
     known = field_names(_model_at(tuple(container)))
@@ -53,7 +65,7 @@ def _unknown_field(details: ErrorDetails, document: Document) -> Problem:
         "CLV1101",
         document,
         details,
-        f"{_subject(container)} has no field {_show(field)}",
+        f"{_subject(container)} has no field {quoted(field)}",
         did_you_mean(str(field), known, otherwise=f"fields: {', '.join(known)}"),
         key=True,
     )
@@ -79,20 +91,20 @@ def _wrong_kind(details: ErrorDetails, document: Document) -> Problem:
         hint = _as_list(value)
     elif details["type"] == "string_type" and isinstance(value, bool | int | float):
         hint = "write it in quotes"
-    return _problem("CLV1103", document, details, f"{subject} is {_found(value)}, expected {expected}", hint)
+    return _problem("CLV1103", document, details, f"{subject} is {found(value)}, expected {expected}", hint)
 
 
 def _not_a_choice(details: ErrorDetails, document: Document) -> Problem:
     field = details["loc"][-1]
     if field != "type":
         subject, _ = _subject_and_field(details["loc"])
-        what = f"{subject} is {_found(details['input'])}, expected {details['ctx']['expected']}"
+        what = f"{subject} is {found(details['input'])}, expected {details['ctx']['expected']}"
         return _problem("CLV1106", document, details, what)
     value = details["input"]
     hint = f"types: {_TYPES}"
     if isinstance(value, str):
         hint = f"{did_you_mean(value, FunctionType)} {hint}".strip()
-    what = f"{_subject(details['loc'][:-1])} has the type {_show(value)}, which does not exist"
+    what = f"{_subject(details['loc'][:-1])} has the type {quoted(value)}, which does not exist"
     return _problem("CLV1201", document, details, what, hint)
 
 
@@ -108,7 +120,7 @@ def _no_address(details: ErrorDetails, document: Document) -> Problem:
         "CLV1219",
         document,
         details,
-        f"{subject} is {_show(details['input'])}, expected an IPv4 address",
+        f"{subject} is {quoted(details['input'])}, expected an IPv4 address",
         "'127.0.0.1' listens for this machine alone, '0.0.0.0' on all its addresses",
     )
 
@@ -133,7 +145,7 @@ def _both_forms(details: ErrorDetails, document: Document) -> Problem:
 
 def _wrong_value(details: ErrorDetails, document: Document) -> Problem:
     subject, _ = _subject_and_field(details["loc"])
-    return _problem("CLV1103", document, details, f"{subject} is {_found(details['input'])}: {details['msg']}")
+    return _problem("CLV1103", document, details, f"{subject} is {found(details['input'])}: {details['msg']}")
 
 
 _MESSAGES: dict[str, Callable[[ErrorDetails, Document], Problem]] = {
@@ -179,9 +191,9 @@ def _subject(path: list[str | int] | _Path) -> str:
         case ("spec", "gateway"):
             return "the gateway"
         case ("spec", "functions", name):
-            return f"function {_show(name)}"
+            return f"function {quoted(name)}"
         case ("spec", "functions", name, "versions", version):
-            return f"version {_show(version)} of function {_show(name)}"
+            return f"version {quoted(version)} of function {quoted(name)}"
         case _:
             return repr(".".join(map(str, path)))
 
@@ -199,20 +211,6 @@ def _subject_and_field(path: _Path) -> tuple[str, str]:
             return f"the gateway: {field!r}", "" if field == "to" else str(field)
         case _:
             return _subject(path), ""
-
-
-def _found(value: Any) -> str:
-    """Return kind and value of something small, or the kind alone."""
-    if isinstance(value, str):
-        return f"text {_show(value)}"
-    if isinstance(value, bool | int | float):
-        return f"{kind_of(value).replace('a ', 'the ', 1)} {json.dumps(value)}"
-    return kind_of(value)
-
-
-def _show(value: object) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 82 else f"{shown[:80]}…"
 
 
 def _as_list(command: str) -> str:
