@@ -1,7 +1,7 @@
 """What answers a call: the contract between an ambassador's server and the parts that do the work.
 
-A part gives a mapping of method names to handlers. A handler gets the request and the `Call`, and returns the answer, or
-is an asynchronous generator of answers where the method streams them; where the client streams, the request is an
+A part gives a mapping of method names to handlers. A handler gets the request and the `Call`, and returns the answer,
+or is an asynchronous generator of answers where the method streams them; where the client streams, the request is an
 asynchronous iterator. It knows nothing of gRPC: what goes wrong is a `CallError`, which the server turns into a status.
 """
 
@@ -43,12 +43,12 @@ class Violation:
     """One field of a request that is wrong."""
 
     field: str
-    """Path in the request, by the names in the .proto file: `configuration.load_balancer.backends[0].weight`."""
+    """Path by the names in the .proto file, e.g. `load_balancer.backends[0].weight`, `rule.http.contains`."""
     what: str
     """What was found and what was expected."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)
 class CallError(Exception):
     """A call ends with a status other than OK. The first problem's sentence is the status message."""
 
