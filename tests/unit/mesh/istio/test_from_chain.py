@@ -25,7 +25,11 @@ def test_a_chain_means_a_gateway_its_entrance_subsets_for_versions_and_mirrors()
                 {"name": "v2", "labels": {"version": "v2"}},
             ],
         },
-        "VirtualService/default/waf": {"hosts": ["waf"], "http": [to_waf]},
+        # What is said to the ambassador is not copied: it comes in on another port.
+        "VirtualService/default/waf": {
+            "hosts": ["waf"],
+            "http": [{"match": [{"port": 9180}], **to_waf}, {"route": [{"destination": {"host": "waf"}}]}],
+        },
     }
 
 
@@ -43,15 +47,31 @@ def test_a_mirrored_function_named_as_the_chain_does_not_lose_its_mirror():
     assert {"VirtualService/default/waf", "VirtualService/default/waf-gateway"} <= set(rendered(chain))
 
 
-def test_the_services_of_a_chain_have_ports_without_names():
+def test_a_service_has_a_data_port_whose_protocol_is_recognised_and_a_control_port_for_grpc():
     service = from_chain.services_from(policies.sample_chain())[1]
 
     assert service == {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": {"name": "lb", "namespace": "default", "labels": {"app": "lb"}},
-        "spec": {"selector": {"app": "lb"}, "ports": [{"port": 9180, "protocol": "TCP"}]},
+        "spec": {
+            "selector": {"app": "lb"},
+            "ports": [
+                {"name": "data", "port": 9180, "protocol": "TCP"},
+                {"name": "grpc-control", "port": 50054, "protocol": "TCP"},
+            ],
+        },
     }
+
+
+def test_the_ambassador_of_each_of_several_versions_has_a_service_of_its_own():
+    services = {entry["metadata"]["name"]: entry["spec"] for entry in from_chain.services_from(policies.sample_chain())}
+
+    assert services["lb-v2"] == {
+        "selector": {"app": "lb", "version": "v2"},
+        "ports": [{"name": "grpc-control", "port": 50054, "protocol": "TCP"}],
+    }
+    assert "waf-v1" not in services
 
 
 def test_what_a_chain_means_is_sound_and_is_read_back_as_it_is():

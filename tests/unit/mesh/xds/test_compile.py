@@ -5,6 +5,7 @@ import sys
 import time
 from dataclasses import replace
 
+from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,11 +67,37 @@ def test_sources_are_kept_beside_the_bytes_and_not_in_them():
 
 def test_the_mark_is_repeated_where_a_cluster_binds_for_itself():
     port = ir.InboundPort(port=9180, protocol=ir.Protocol.AUTO, service=proxies.LB)
-    message = envoy.message(clusters.inbound(port, Settings(mark=42)))
 
-    (option,) = message.upstream_bind_config.socket_options
-    assert (option.level, option.name, option.int_value) == (1, 36, 42)
-    assert message.upstream_bind_config.source_address.address == "127.0.0.6"
+    for cluster in clusters.inbound(port, Settings(mark=42)):
+        message = envoy.message(cluster)
+        (option,) = message.upstream_bind_config.socket_options
+        assert (option.level, option.name, option.int_value) == (1, 36, 42)
+        assert message.upstream_bind_config.source_address.address == "127.0.0.6"
+
+
+def test_only_what_may_be_repeated_travels_on_a_connection_that_the_function_may_be_closing():
+    port = ir.InboundPort(port=9180, protocol=ir.Protocol.AUTO, service=proxies.LB)
+    safe, other = routes.to_own_function(port).virtual_hosts[0].routes
+
+    assert safe.match.headers[0].string_match.safe_regex.regex == "GET|HEAD|OPTIONS|TRACE"
+    assert safe.route.cluster == "inbound|9180||"
+    assert safe.route.retry_policy.retry_on == "reset,connect-failure"
+    assert other.route.cluster == "inbound|9180|once|"
+    assert other.route.retry_policy.retry_on == "connect-failure"
+    once = {cluster.name: envoy.message(cluster) for cluster in clusters.inbound(port, Settings())}[
+        "inbound|9180|once|"
+    ]
+    options = HttpProtocolOptions()
+    once.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].Unpack(options)
+    assert options.common_http_protocol_options.max_requests_per_connection.value == 1
+
+
+def test_a_function_that_speaks_http2_has_one_inbound_cluster_because_it_says_what_it_did_not_take():
+    port = ir.InboundPort(port=50054, protocol=ir.Protocol.HTTP2, service=proxies.LB)
+
+    assert [cluster.name for cluster in clusters.inbound(port, Settings())] == ["inbound|50054||"]
+    (route,) = routes.to_own_function(port).virtual_hosts[0].routes
+    assert route.route.retry_policy.retry_on == "reset-before-request"
 
 
 def test_only_detected_ports_are_looked_into():
@@ -100,6 +127,7 @@ def test_istios_names_are_kept():
         "PassthroughCluster",
         "InboundPassthroughCluster",
         "inbound|9180||",
+        "inbound|9180|once|",
         "outbound|9180||web-cache.default.svc.cluster.local",
     }
 
