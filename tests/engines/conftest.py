@@ -7,14 +7,13 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from running_engine import Engine, free_port, running, write
+from running_engine import Engine, backends, running, settings_for, write
 
 from clover.functions import registry
-from clover.functions.driver import Settings, Upstream
 from clover.kit import requirements
 from clover.spec.chain import FunctionType
 
@@ -30,24 +29,21 @@ def engines_are_installed() -> None:
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
-    """Return `start(type, engine, *upstream ports, name=...)`: a function that runs until the module's tests end."""
+    """
+    Return `start(type, engine, *upstream ports, name=...)`: a function that runs until the module's tests end.
+
+    More keywords are fields of its configuration.
+    """
     root = tmp_path_factory.mktemp("w")
     with contextlib.ExitStack() as stack:
 
-        def start_one(type_: FunctionType, engine: str, *upstreams: int, name: str, **more: object) -> Engine:
+        def start_one(type_: FunctionType, engine: str, *upstreams: int, name: str, **configuration: Any) -> Engine:
             directory = root / f"{name}-{len(list(root.iterdir()))}"
             directory.mkdir()
-            settings = Settings(
-                workload=name,
-                function=name,
-                version="v1",
-                port=free_port(),
-                upstreams=tuple(Upstream(host="127.0.0.1", port=port) for port in upstreams),
-                directory=str(directory),
-            )
-            program = registry.driver(type_, engine).render(replace(settings, **more))  # type: ignore[arg-type]
-            write(program, directory)
-            return stack.enter_context(running(program, directory, name=name))
+            settings = settings_for(type_, directory, name=name, to=backends(*upstreams), **configuration)
+            program = registry.driver(type_, engine).render(settings)
+            write(program, settings)
+            return stack.enter_context(running(program, settings, name=name))
 
         yield start_one
 

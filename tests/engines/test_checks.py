@@ -5,28 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from running_engine import check, free_port, write
+from running_engine import backend, check, settings_for, write
 
 from clover.functions import registry
-from clover.functions.driver import Settings, Upstream
+from clover.functions.driver import Settings
 from clover.spec.chain import FunctionType
 
 pytestmark = pytest.mark.engines
 
 DRIVERS = [driver for driver in registry.DRIVERS if driver.engine != "command"]
-FORWARDING = [driver for driver in DRIVERS if driver.type != "server"]
+FORWARDING = [driver for driver in DRIVERS if driver.type in ("firewall", "load-balancer", "cache")]
 
 
 @pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(
-        workload="w",
-        function="f",
-        version="v1",
-        port=free_port(),
-        upstreams=(Upstream(host="localhost", port=9180),),
-        directory=str(tmp_path),
-    )
+def settings(driver, tmp_path) -> Settings:
+    to = (backend(9180, host="localhost"),) if driver in FORWARDING else ()
+    return settings_for(driver.type, tmp_path, to=to)
 
 
 def label(driver) -> str:
@@ -34,9 +28,9 @@ def label(driver) -> str:
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
-def test_the_check_passes_for_what_the_driver_renders(driver, settings, tmp_path):
+def test_the_check_passes_for_what_the_driver_renders(driver, settings):
     program = driver.render(settings)
-    write(program, tmp_path)
+    write(program, settings)
 
     result = check(program)
 
@@ -47,11 +41,11 @@ def test_the_check_passes_for_what_the_driver_renders(driver, settings, tmp_path
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
-def test_a_broken_file_fails_the_check_with_its_place(driver, settings, tmp_path):
+def test_a_broken_file_fails_the_check_with_its_place(driver, settings):
     program = driver.render(settings)
     name = next(iter(program.files))
     broken = replace(program, files={**program.files, name: program.files[name] + "\nnonsense here;\n"})
-    write(broken, tmp_path)
+    write(broken, settings)
 
     result = check(broken)
 
@@ -61,12 +55,13 @@ def test_a_broken_file_fails_the_check_with_its_place(driver, settings, tmp_path
     assert f"{name}:{line}" in result.stdout
 
 
-def test_a_broken_firewall_rule_fails_the_check(settings, tmp_path):
+def test_a_broken_firewall_rule_fails_the_check(tmp_path):
     driver = registry.driver(FunctionType.FIREWALL, "modsecurity")
+    settings = settings_for(driver.type, tmp_path, to=(backend(9180, host="localhost"),))
     program = driver.render(settings)
     rules = program.files["modsecurity.conf"] + 'SecRule NO_SUCH_VARIABLE "x" "id:1,deny"\n'
     broken = replace(program, files={**program.files, "modsecurity.conf": rules})
-    write(broken, tmp_path)
+    write(broken, settings)
 
     result = check(broken)
 
@@ -75,9 +70,11 @@ def test_a_broken_firewall_rule_fails_the_check(settings, tmp_path):
 
 
 @pytest.mark.parametrize("driver", FORWARDING, ids=label)
-def test_an_upstream_name_that_cannot_be_resolved_fails_the_check_by_name(driver, settings, tmp_path):
-    program = driver.render(replace(settings, upstreams=(Upstream(host="no-such-host.invalid", port=9180),)))
-    write(program, tmp_path)
+def test_an_upstream_name_that_cannot_be_resolved_fails_the_check_by_name(driver, tmp_path):
+    to = (backend(9180, host="no-such-host.invalid"),)
+    settings = settings_for(driver.type, tmp_path, to=to)
+    program = driver.render(settings)
+    write(program, settings)
 
     result = check(program)
 

@@ -10,24 +10,25 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from running_engine import check, write
+from running_engine import backend, check, settings_for, write
 
 from clover.errors import FunctionError
 from clover.functions import registry
-from clover.functions.driver import Driver, Program, Settings, Upstream
+from clover.functions.driver import Driver, Program, Settings
 from clover.spec.chain import FunctionType
+from clover.spec.configuration import Backend
 
 pytestmark = pytest.mark.engines
 
 DRIVERS = [driver for driver in registry.DRIVERS if driver.engine != "command"]
-PLAIN = Settings(
-    workload="plain",
-    function="plain",
-    version="v1",
-    port=9180,
-    upstreams=(Upstream(host="127.0.0.1", port=9181), Upstream(host="localhost", port=9182)),
-    directory="/tmp/plain",
-)
+TO = (backend(9181), backend(9182, host="localhost"))
+
+
+def plain(driver: Driver, directory: Path | str, *, to: tuple[Backend, ...] = TO) -> Settings:
+    forwards = driver.type in (FunctionType.FIREWALL, FunctionType.LOAD_BALANCER, FunctionType.CACHE)
+    settings_ = settings_for(driver.type, directory, name="plain", to=to if forwards else ())
+    return replace(settings_, port=9180, status_port=9183)
+
 
 fragments = st.sampled_from(
     [
@@ -65,15 +66,15 @@ def skeleton(program: Program) -> dict[str, list[tuple[int, str]]]:
 @example(field="host", text="1")
 @example(field="version", text="x" * 253)
 def test_a_hostile_name_is_refused_or_stays_one_word(driver, field, text):
-    plain = replace(PLAIN, upstreams=(Upstream(host="web", port=9181),), user="www-data")
-    changed = {"upstreams": (Upstream(host=text, port=9181),)} if field == "host" else {field: text}
+    before = replace(plain(driver, "/tmp/plain", to=(backend(9181, host="web"),)), user="www-data")
+    after = plain(driver, "/tmp/plain", to=(backend(9181, host=text if field == "host" else "web"),))
     if field == "user" and not text:
         return
 
-    program = rendered(driver, replace(plain, **changed))
+    program = rendered(driver, replace(after, **({"user": "www-data"} | ({field: text} if field != "host" else {}))))
 
     if program is not None:
-        assert skeleton(program) == skeleton(driver.render(plain))
+        assert skeleton(program) == skeleton(driver.render(before))
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
@@ -85,8 +86,9 @@ def test_a_hostile_name_is_refused_or_stays_one_word(driver, field, text):
 @example(name="default")
 def test_the_engine_accepts_every_name_that_is_not_refused(driver, name):
     with tempfile.TemporaryDirectory() as folder:
-        program = driver.render(replace(PLAIN, workload=name, function=name, version=name, directory=folder))
-        write(program, Path(folder))
+        settings_ = replace(plain(driver, folder), workload=name, function=name, version=name)
+        program = driver.render(settings_)
+        write(program, settings_)
         result = check(program)
         assert result.returncode == 0, result.stdout
 
@@ -103,19 +105,21 @@ def test_the_engine_accepts_every_name_that_is_not_refused(driver, name):
 def test_the_engine_accepts_every_folder_that_is_not_refused_and_stays_in_it(driver, name):
     with tempfile.TemporaryDirectory() as root:
         folder = Path(f"{root}/{name}")
-        program = rendered(driver, replace(PLAIN, directory=str(folder)))
+        settings_ = plain(driver, folder)
+        program = rendered(driver, settings_)
         if program is None:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        write(program, folder)
+        write(program, settings_)
         result = check(program)
         assert result.returncode == 0, result.stdout
 
 
 @pytest.mark.parametrize("driver", [d for d in DRIVERS if d.engine != "haproxy"], ids=lambda d: f"{d.type}-{d.engine}")
 def test_nginx_reads_one_server_one_listener_and_the_upstreams_given(driver, tmp_path):
-    program = driver.render(replace(PLAIN, directory=str(tmp_path)))
-    write(program, tmp_path)
+    settings_ = plain(driver, tmp_path)
+    program = driver.render(settings_)
+    write(program, settings_)
     whole = replace(program, check=(*(word for word in program.check if word not in ("-t", "-q")), "-T"))
     dump = check(whole).stdout
 

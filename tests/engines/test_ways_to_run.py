@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from exchange import get
-from running_engine import Engine, check, free_port, running, write
+from running_engine import Engine, backends, check, running, settings_for, write
 
 from clover.functions import registry
-from clover.functions.driver import Program, Settings, Upstream
+from clover.functions.driver import Settings
 from clover.spec.chain import FunctionType
 
 pytestmark = pytest.mark.engines
@@ -35,15 +35,9 @@ def server(start) -> Engine:
 
 
 @pytest.fixture
-def settings(open_directory, server) -> Settings:
-    return Settings(
-        workload="w",
-        function="f",
-        version="v1",
-        port=free_port(),
-        upstreams=(Upstream(host="127.0.0.1", port=server.port),),
-        directory=str(open_directory),
-    )
+def settings(driver, open_directory, server) -> Settings:
+    to = backends(server.port) if driver.type is not FunctionType.SERVER else ()
+    return settings_for(driver.type, open_directory, to=to)
 
 
 def processes(group: int) -> list[int]:
@@ -82,13 +76,14 @@ def assert_serves(engine: Engine) -> None:
 @AS_ROOT
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
 def test_root_starts_it_and_its_workers_are_somebody_else(driver, settings, open_directory):
-    program = driver.render(replace(settings, user="www-data"))
-    write(program, open_directory)
+    settings = replace(settings, user="www-data")
+    program = driver.render(settings)
+    write(program, settings)
     for name in program.directories:
         shutil.chown(open_directory / name, "www-data")
 
     assert check(program).returncode == 0
-    with running(program, open_directory, name=str(driver.type)) as engine:
+    with running(program, settings, name=str(driver.type)) as engine:
         assert_serves(engine)
         assert "www-data" in owners(engine.process.pid)
 
@@ -97,7 +92,7 @@ def test_root_starts_it_and_its_workers_are_somebody_else(driver, settings, open
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
 def test_an_ordinary_user_starts_it(driver, settings, open_directory):
     program = driver.render(settings)
-    write(program, open_directory)
+    write(program, settings)
     user = pwd.getpwnam(ORDINARY)
     for path in (open_directory, *open_directory.rglob("*")):
         shutil.chown(path, user.pw_uid, user.pw_gid)
@@ -105,7 +100,7 @@ def test_an_ordinary_user_starts_it(driver, settings, open_directory):
 
     result = check(program, *become, output_owner=user.pw_uid)
     assert result.returncode == 0, result.stdout
-    with running(program, open_directory, *become, output_owner=user.pw_uid, name=str(driver.type)) as engine:
+    with running(program, settings, *become, output_owner=user.pw_uid, name=str(driver.type)) as engine:
         assert_serves(engine)
         assert owners(engine.process.pid) == {ORDINARY}
 
@@ -119,22 +114,22 @@ def test_it_runs_in_a_user_namespace_that_has_only_root(driver, settings, open_d
     if subprocess.run([*become, "true"], capture_output=True, check=False).returncode != 0:
         pytest.skip("this kernel lets ordinary users make no user namespace")
     program = driver.render(settings)
-    write(program, open_directory)
+    write(program, settings)
     for path in (open_directory, *open_directory.rglob("*")):
         shutil.chown(path, user.pw_uid, user.pw_gid)
 
     result = check(program, *become, output_owner=user.pw_uid)
     assert result.returncode == 0, result.stdout
-    with running(program, open_directory, *become, output_owner=user.pw_uid, name=str(driver.type)) as engine:
+    with running(program, settings, *become, output_owner=user.pw_uid, name=str(driver.type)) as engine:
         assert_serves(engine)
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
 def test_it_writes_nowhere_but_below_its_folder(driver, settings, open_directory):
     program = driver.render(settings)
-    write(program, open_directory)
+    write(program, settings)
 
-    with running(program, open_directory, name=str(driver.type)) as engine:
+    with running(program, settings, name=str(driver.type)) as engine:
         assert_serves(engine)
         for process in processes(engine.process.pid):
             for descriptor in (Path("/proc") / str(process) / "fd").iterdir():
@@ -148,23 +143,23 @@ def test_it_writes_nowhere_but_below_its_folder(driver, settings, open_directory
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
 def test_a_killed_process_group_leaves_nothing_and_starts_again_at_once(driver, settings, open_directory):
     program = driver.render(settings)
-    write(program, open_directory)
+    write(program, settings)
 
-    with running(program, open_directory, name=str(driver.type)) as engine:
+    with running(program, settings, name=str(driver.type)) as engine:
         group = engine.process.pid
         assert processes(group)
     assert processes(group) == []
-    with running(program, open_directory, name=str(driver.type)) as engine:
+    with running(program, settings, name=str(driver.type)) as engine:
         assert get(engine.port, "/healthz").status == 200
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=label)
 def test_it_stops_in_time_when_it_is_asked_to_although_a_client_is_connected(driver, settings, open_directory):
     program = driver.render(settings)
-    write(program, open_directory)
+    write(program, settings)
 
     with (
-        running(program, open_directory, name=str(driver.type)) as engine,
+        running(program, settings, name=str(driver.type)) as engine,
         socket.create_connection(("127.0.0.1", engine.port)) as client,
     ):
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -173,12 +168,13 @@ def test_it_stops_in_time_when_it_is_asked_to_although_a_client_is_connected(dri
         engine.process.wait(timeout=program.process.stop_timeout_s)
 
 
-def test_a_request_for_an_address_of_the_workload_other_than_loopback_is_accepted(settings, open_directory):
+def test_a_request_for_an_address_of_the_workload_other_than_loopback_is_accepted(open_directory):
+    settings = settings_for(FunctionType.SERVER, open_directory)
     program = registry.driver(FunctionType.SERVER, "nginx").render(settings)
-    write(program, open_directory)
+    write(program, settings)
 
     with (
-        running(program, open_directory) as engine,
+        running(program, settings) as engine,
         socket.create_connection(("127.0.0.77", engine.port), timeout=5) as client,
     ):
         client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
@@ -199,24 +195,22 @@ http.server.HTTPServer(("0.0.0.0", int(os.environ["PORT"])), Hello).serve_foreve
 
 
 @pytest.fixture
-def own_server(tmp_path) -> Program:
+def own_settings(tmp_path) -> Settings:
     script = tmp_path / "serve.py"
     script.write_text("#!/usr/bin/env python3\n" + SERVE)
     script.chmod(0o755)
-    settings = Settings(
+    return replace(
+        settings_for(FunctionType.SERVER, tmp_path),
         workload="shop-v2",
         function="shop",
         version="v2",
-        port=free_port(),
-        directory=str(tmp_path),
         command=("./serve.py",),
         working_directory=str(tmp_path),
     )
-    return registry.driver(FunctionType.SERVER, "command").render(settings)
 
 
-def test_an_authors_own_server_is_told_where_to_listen_and_who_it_is(own_server, tmp_path):
-    with running(own_server, tmp_path) as engine:
+def test_an_authors_own_server_is_told_where_to_listen_and_who_it_is(own_settings):
+    with running(own_settings) as engine:
         answer = get(engine.port, "/")
 
         assert answer.body == b"shop/v2/shop-v2"

@@ -35,6 +35,8 @@ class Settings:
     version: str
     port: int
     """Where the engine listens, on every address of its network namespace."""
+    status_port: int = STATUS_PORT
+    """Where it tells its generation; another one only where several engines share a network."""
     configuration: Configuration
     """What the function is told; complete."""
     generation: int = 1

@@ -22,7 +22,7 @@ class Access:
     """As received, whatever it is."""
     request_id: str
     client: str
-    """Address of the peer: the sidecar's, in a mesh."""
+    """Address of who sent the request to the gateway; of the peer, where no gateway names that one."""
     method: str
     host: str
     path: str
@@ -39,6 +39,8 @@ class Access:
     """Status of the next hop, in the same order."""
     cache: str | None = None
     """HIT, MISS ...; '' when the cache was not asked; None: not a cache."""
+    generation: int | None = None
+    """Number of the configuration that the request was answered by; None: the line does not say."""
 
 
 def parse_access(line: bytes | str) -> Access | None:
@@ -63,6 +65,7 @@ def parse_access(line: bytes | str) -> Access | None:
             upstream=_text(fields["upstream"]),
             upstream_status=_text(fields["upstream_status"]),
             cache=fields.get("cache"),
+            generation=int(fields["generation"]) if "generation" in fields else None,
         )
     except (ValueError, KeyError, TypeError):
         return None

@@ -45,6 +45,9 @@ class Target:
 
     host: Word
     port: int
+    weight: int = 1
+    state: str = "ready"
+    """To compare with, not to print: `ready`, `drain` or `disabled`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,9 +58,13 @@ class Values:
     function: Word
     version: Word
     port: int
+    generation: int
+    status_port: int
     upstreams: tuple[Target, ...]
     """Each once, in the order given."""
     directory: Word
+    folder: Word
+    """Of this generation; absolute."""
     user: Word
     """'' when workers keep the user that started the engine."""
 
@@ -71,10 +78,11 @@ def values_from(settings: Settings) -> Values:
         function=Word(settings.function, NAME),
         version=Word(settings.version, NAME),
         port=settings.port,
-        upstreams=tuple(
-            Target(host=Word(upstream.host, HOST), port=upstream.port) for upstream in dict.fromkeys(settings.upstreams)
-        ),
+        generation=settings.generation,
+        status_port=settings.status_port,
+        upstreams=tuple(_targets(settings)),
         directory=Word(settings.directory, DIRECTORY),
+        folder=Word(settings.folder, DIRECTORY),
         user=Word(settings.user, re.compile("|" + USER.pattern)),
     )
 
@@ -98,6 +106,16 @@ def upstreams_required(settings: Settings) -> None:
         raise FunctionError(problem(settings, "CLV3003", "forwards requests, but sends to no function", hint))
 
 
+def _targets(settings: Settings) -> Iterator[Target]:
+    seen = set()
+    backends = getattr(settings.configuration, "backends", ())
+    for upstream, backend in zip(settings.upstreams, backends, strict=True):
+        if upstream not in seen:
+            seen.add(upstream)
+            host = Word(upstream.host, HOST)
+            yield Target(host=host, port=upstream.port, weight=backend.weight, state=backend.state)
+
+
 def _problems(settings: Settings) -> Iterator[Problem]:
     words = [
         ("workload name", settings.workload, NAME),
@@ -113,9 +131,11 @@ def _problems(settings: Settings) -> Iterator[Problem]:
             Word(text, rule)
         except ValueError as refused:
             yield problem(settings, "CLV3002", f"has a {what} that no engine can take: {refused}")
-    for port in (settings.port, *(upstream.port for upstream in settings.upstreams)):
+    for port in (settings.port, settings.status_port, *(upstream.port for upstream in settings.upstreams)):
         if not 1 <= port <= 65535:
             yield problem(settings, "CLV3002", f"has the port {port}; ports are 1 to 65535")
+    if settings.generation < 1:
+        yield problem(settings, "CLV3002", f"has the generation {settings.generation}; generations begin with 1")
 
 
 def _printable(value: object) -> object:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from clover.functions import nginx_program, templates
 from clover.functions.driver import Program, Settings
+from clover.functions.nginx_running import NginxRunning
 from clover.kit.requirements import Requirement
 from clover.spec.chain import FunctionType
 
@@ -31,6 +32,10 @@ class Server:
         site = {f"site/bytes/{name}": (_LINE * size)[:size] for name, size in SIZES.items()}
         return nginx_program.program(settings, {nginx_program.CONFIGURATION: text, **site})
 
+    def running(self, settings: Settings) -> NginxRunning:
+        """Return the way to the nginx of a workload."""
+        return NginxRunning.of(settings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadBalancer:
@@ -44,6 +49,10 @@ class LoadBalancer:
         """Return an nginx that forwards to each upstream in turn."""
         return _forwarding("nginx/load-balancer.conf.j2", settings)
 
+    def running(self, settings: Settings) -> NginxRunning:
+        """Return the way to the nginx of a workload."""
+        return NginxRunning.of(settings)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cache:
@@ -56,6 +65,10 @@ class Cache:
     def render(self, settings: Settings) -> Program:
         """Return an nginx that keeps answers in its folder."""
         return _forwarding("nginx/cache.conf.j2", settings, directories=("cache",))
+
+    def running(self, settings: Settings) -> NginxRunning:
+        """Return the way to the nginx of a workload."""
+        return NginxRunning.of(settings)
 
 
 def _forwarding(template: str, settings: Settings, *, directories: tuple[str, ...] = ()) -> Program:
