@@ -210,7 +210,9 @@ def own_settings(tmp_path) -> Settings:
 
 
 def test_an_authors_own_server_is_told_where_to_listen_and_who_it_is(own_settings):
-    with running(own_settings) as engine:
+    program = registry.driver(FunctionType.SERVER, "command").render(own_settings)
+
+    with running(program, own_settings) as engine:
         answer = get(engine.port, "/")
 
         assert answer.body == b"shop/v2/shop-v2"

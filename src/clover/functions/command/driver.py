@@ -31,6 +31,11 @@ class Server:
             raise FunctionError(
                 templates.problem(settings, "CLV3004", "has a command with a zero byte in it, which no program takes")
             )
+        if getattr(settings.configuration, "sites", ()):
+            hint = "take `sites` out, or choose the engine 'nginx'"
+            raise FunctionError(
+                templates.problem(settings, "CLV3200", "runs its author's own command, which takes no sites", hint)
+            )
         values = templates.values_from(settings)
         program, *arguments = settings.command
         if "/" in program:
@@ -49,3 +54,7 @@ class Server:
             ),
             ready_port=values.port,
         )
+
+    def running(self, settings: Settings) -> None:
+        """Return nothing: only its author knows how this program can be changed while it runs."""
+        del settings
