@@ -57,9 +57,12 @@ def _as_text(value_s: float) -> str:
 
 
 Seconds = Annotated[
-    float, BeforeValidator(seconds_of), PlainSerializer(_as_text), Field(json_schema_extra={"type": "string"})
+    float,
+    BeforeValidator(seconds_of),
+    PlainSerializer(_as_text),
+    Field(json_schema_extra={"type": ["string", "number"], "pattern": f"^{_DURATION.pattern}$"}),
 ]
-"""A length of time, written `30s`, `1m30s` or `500ms`; in seconds here."""
+"""A length of time, written `30s`, `1m30s` or `500ms`; a number, as here, is one of seconds."""
 Line = Annotated[str, AfterValidator(_line)]
 """Text without line breaks and control characters."""
 Network = Annotated[str, AfterValidator(_network)]
@@ -144,9 +147,13 @@ class FirewallRule(Part):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}$")] = ""
     """Which header, argument or cookie; empty for the other targets."""
     operator: Literal["contains", "equals", "begins-with", "ends-with", "regex"] = "contains"
+    """How the target is compared with the value."""
     value: Annotated[Line, Field(min_length=1, max_length=500)]
+    """What it is compared with."""
     action: Literal["block", "log"] = "block"
+    """What happens to a request that matches."""
     message: Annotated[Line, Field(max_length=200)] = ""
+    """What the logs and the alerts say of it."""
 
     @model_validator(mode="after")
     def _names_what_has_a_name(self) -> FirewallRule:
@@ -185,6 +192,7 @@ class FirewallConfiguration(_Forwarding):
     excluded_rules: _many(Annotated[int, Field(ge=1, le=9_999_999)], most=MOST_RULES) = ()  # type: ignore[valid-type]
     """Ids of rules that do not apply."""
     rules: _many(FirewallRule, most=200) = ()  # type: ignore[valid-type]
+    """Rules of the author's own."""
     denied_networks: _many(Network, most=1000) = ()  # type: ignore[valid-type]
     """Clients that are always refused."""
     block_policy: BlockPolicy | None = None
@@ -195,26 +203,35 @@ class Respond(Part):
     """An answer that is the same for everybody."""
 
     status: Annotated[int, Field(ge=200, le=599)] = 200
+    """The status code."""
     body: Annotated[str, Field(max_length=16384)] = ""
+    """The text that is sent."""
     content_type: Annotated[str, Field(pattern=r"^[a-z]+/[a-z0-9.+-]+(; charset=[A-Za-z0-9-]+)?$", max_length=80)] = (
         "text/plain"
     )
+    """What kind of text it is."""
 
 
 class Redirect(Part):
     """An answer that sends the client elsewhere."""
 
     to: Annotated[str, Field(pattern=r"^(https?://[A-Za-z0-9.:-]+)?/[A-Za-z0-9._~/?&=%+-]*$", max_length=500)]
+    """A path on the same host, or a URL."""
     status: Literal[301, 302, 303, 307, 308] = 302
+    """The status code."""
 
 
 class Location(Part):
     """What a site answers below a path, or at exactly one."""
 
     path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._~/-]{0,200}$")]
+    """The path that is asked for."""
     match: Literal["exact", "prefix"] = "exact"
+    """Whether the path is all of it, or its beginning."""
     respond: Respond | None = None
+    """An answer of one's own."""
     redirect: Redirect | None = None
+    """An answer that sends the client elsewhere."""
     files: bool = False
     """True: the uploaded files."""
 
@@ -233,6 +250,7 @@ class Site(Part):
     hosts: _many(Annotated[str, Field(pattern=r"^(\*\.)?[a-z0-9]([a-z0-9.-]{0,250}[a-z0-9])?$")], most=32) = ()  # type: ignore[valid-type]
     """Values of the Host header; none: every host that no other site has."""
     locations: _many(Location, most=256) = ()  # type: ignore[valid-type]
+    """What they answer, by path."""
 
 
 class ServerConfiguration(Part):
@@ -248,7 +266,9 @@ class HttpMatch(Part):
     field: Literal["user-agent", "uri", "method", "host", "header", "body"]
     """`header`: all headers together."""
     contains: Annotated[Line, Field(min_length=1, max_length=200)]
+    """The text."""
     case_sensitive: bool = False
+    """False: capital and small letters are the same."""
 
 
 class IdsRule(Part):
@@ -257,9 +277,11 @@ class IdsRule(Part):
     id: Annotated[int, Field(ge=1, le=2_147_483_647)]
     """The engine's signature id."""
     message: Annotated[Line, Field(max_length=200)] = ""
+    """What the alert says."""
     severity: Annotated[int, Field(ge=1, le=4)] = 2
     """1 is the worst."""
     http: HttpMatch | None = None
+    """Text in one part of an HTTP request; works with every engine."""
     text: Annotated[Line, Field(max_length=8192)] = ""
     """A rule in the engine's own language, whose sid is `id`."""
 
@@ -274,6 +296,7 @@ class IdsConfiguration(Part):
     """What an intrusion detection system is told."""
 
     rules: _many(IdsRule, most=MOST_RULES) = ()  # type: ignore[valid-type]
+    """What raises an alert."""
 
     @model_validator(mode="after")
     def _has_each_id_once(self) -> IdsConfiguration:

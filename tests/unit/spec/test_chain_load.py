@@ -16,10 +16,20 @@ from hypothesis import strategies as st
 
 from clover.errors import DocumentError, Mark
 from clover.spec import load
-from clover.spec.chain import Chain, FunctionType
+from clover.spec.chain import Chain, FunctionType, Version
+from clover.spec.configuration import (
+    MODELS,
+    Backend,
+    CacheConfiguration,
+    FirewallConfiguration,
+    LoadBalancerConfiguration,
+    ServerConfiguration,
+    completed,
+)
 from clover.spec.document import API_VERSION
 from clover.spec.engines import ENGINES
 from clover.spec.rules import RESERVED_NAMES
+from harness import configurations
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
@@ -36,6 +46,7 @@ spec:
       type: firewall
       to: lb
       mirrorTo: app
+      config: {paranoiaLevel: 2}
     lb:
       type: load-balancer
       versions:
@@ -45,7 +56,7 @@ spec:
           to:
             - cache
             - app
-    cache: {type: cache, to: app}
+    cache: {type: cache, config: {grace: 1m30s, backends: [{host: app, weight: 3, state: drain}]}}
     app: {type: server, command: [python3, -m, http.server], port: 8000, version: blue}
 """
 
@@ -76,6 +87,26 @@ class TestValues:
         text = TEXT[: TEXT.index("    waf:")] + f"    waf: {{type: {type_}{to}}}\n    b: {{type: server}}\n"
 
         assert load.parse(text, "edge.yaml").functions["waf"].versions[0].engine == engine
+
+    def test_what_a_function_is_told_has_the_backends_of_its_targets(self, chain):
+        v1, v2 = chain.functions["lb"].versions
+
+        assert v1.configuration == LoadBalancerConfiguration(backends=(Backend(host="app"),))
+        assert v2.configuration == LoadBalancerConfiguration(backends=(Backend(host="cache"), Backend(host="app")))
+        assert chain.functions["app"].versions[0].configuration == ServerConfiguration()
+
+    def test_a_config_is_told_to_its_function_beside_the_backends_of_to(self, chain):
+        assert chain.functions["waf"].versions[0].configuration == FirewallConfiguration(
+            paranoia_level=2, backends=(Backend(host="lb"),)
+        )
+
+    def test_the_backends_of_a_config_are_its_targets(self, chain):
+        (version,) = chain.functions["cache"].versions
+
+        assert version.to == ("app",)
+        assert version.configuration == CacheConfiguration(
+            grace=90, backends=(Backend(host="app", weight=3, state="drain"),)
+        )
 
     def test_a_target_may_be_written_without_a_list(self, chain):
         v1, v2 = chain.functions["lb"].versions
@@ -111,15 +142,22 @@ class TestPlaces:
         assert self.place(chain.gateway.to_mark) == "7:17"
         assert self.place(waf.mark) == "9:5"
         assert self.place(waf.mirror_mark) == "12:17"
-        assert self.place(app.port_mark) == "23:68"
-        assert [self.place(version.mark) for version in lb.versions] == ["16:9", "17:9"]
-        assert [self.place(version.engine_mark) for version in lb.versions] == ["16:22", "18:19"]
+        assert self.place(app.port_mark) == "24:68"
+        assert [self.place(version.mark) for version in lb.versions] == ["17:9", "18:9"]
+        assert [self.place(version.engine_mark) for version in lb.versions] == ["17:22", "19:19"]
+        assert self.place(waf.versions[0].config_mark) == "13:7"
 
     def test_a_single_target_and_those_of_a_list_each_have_their_place(self, chain):
         v1, v2 = chain.functions["lb"].versions
 
-        assert [self.place(mark) for mark in v1.to_marks] == ["16:35"]
-        assert [self.place(mark) for mark in v2.to_marks] == ["20:15", "21:15"]
+        assert [self.place(mark) for mark in v1.to_marks] == ["17:35"]
+        assert [self.place(mark) for mark in v2.to_marks] == ["21:15", "22:15"]
+
+    def test_a_backend_that_is_a_target_stands_where_its_host_is_written(self, chain):
+        (version,) = chain.functions["cache"].versions
+
+        assert [self.place(mark) for mark in version.to_marks] == ["23:67"]
+        assert version.backend_marks == version.to_marks
 
 
 class TestFiles:
@@ -157,22 +195,31 @@ class TestFiles:
         chain = load.load(EXAMPLES / "sdc")
 
         assert (len(chain.functions), len(list(chain.workloads()))) == (8, 9)
-        assert {function.type for function in chain.functions.values()} == set(FunctionType)
+        assert {function.type for function in chain.functions.values()} >= {*FunctionType} - {FunctionType.IDS}
 
 
 _names = st.from_regex("[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True).filter(lambda name: name not in RESERVED_NAMES)
 _ports = st.integers(1, 14999)
+_configs: dict[FunctionType, dict[str, Any]] = {
+    FunctionType.FIREWALL: {"mode": "off", "blockPolicy": {"window": "1m"}},
+    FunctionType.LOAD_BALANCER: {"algorithm": "source"},
+    FunctionType.CACHE: {"uncachedPaths": ["/a"]},
+    FunctionType.IDS: {"rules": [{"id": 1, "http": {"field": "uri", "contains": "'"}}]},
+    FunctionType.SERVER: {"sites": [{"locations": [{"path": "/", "respond": {"body": "a\nb"}}]}]},
+}
 
 
 @st.composite
 def _documents(draw: st.DrawFn) -> dict[str, Any]:
-    """Any sound chain: each function sends only to functions after it, the last is a server."""
+    """Any sound chain: each function sends only to functions after it, copies to any of them, the last is a server."""
     names = draw(st.lists(_names, min_size=1, max_size=6, unique=True))
+    types = [draw(st.sampled_from(list(FunctionType))) for _ in names[1:]] + [FunctionType.SERVER]
+    if types[0] is FunctionType.IDS:
+        types[0] = FunctionType.CACHE
     functions = {}
-    for place, name in enumerate(names):
-        later = names[place + 1 :]
-        type_ = draw(st.sampled_from(list(FunctionType))) if later else FunctionType.SERVER
-        functions[name] = draw(_functions(type_, later))
+    for place, (name, type_) in enumerate(zip(names, types, strict=True), start=1):
+        answering = [name for name, type_ in zip(names[place:], types[place:], strict=True) if type_ != "ids"]
+        functions[name] = draw(_functions(type_, answering, names[place:]))
     return {
         "apiVersion": API_VERSION,
         "kind": "Chain",
@@ -182,16 +229,26 @@ def _documents(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def _functions(draw: st.DrawFn, type_: FunctionType, later: list[str]) -> dict[str, Any]:
+def _functions(draw: st.DrawFn, type_: FunctionType, answering: list[str], later: list[str]) -> dict[str, Any]:
     def version() -> dict[str, Any]:
         engine = draw(st.sampled_from(ENGINES[type_]))
         found: dict[str, Any] = {"engine": engine}
         if engine == "command":
             found["command"] = ["serve", *draw(st.lists(st.text(string.printable, max_size=5), max_size=2))]
-        if type_ is not FunctionType.SERVER:
-            found["to"] = draw(st.lists(st.sampled_from(later), min_size=1, unique=True))
-            if len(found["to"]) == 1 and draw(st.booleans()):
-                (found["to"],) = found["to"]
+        elif draw(st.booleans()):
+            found["config"] = _configs[type_]
+        if type_ in (FunctionType.SERVER, FunctionType.IDS):
+            return found
+        to = draw(st.lists(st.sampled_from(answering), min_size=1, unique=True))
+        backends = [{"host": name, "weight": draw(st.integers(1, 256))} for name in to]
+        match draw(st.sampled_from(["to", "config", "both"])):
+            case "config":
+                found["config"] = found.get("config", {}) | {"backends": backends}
+            case "both":
+                found["config"] = found.get("config", {}) | {"backends": backends[:1]}
+                found["to"] = to
+            case _:
+                found["to"] = to[0] if len(to) == 1 and draw(st.booleans()) else to
         return found
 
     found: dict[str, Any] = {"type": str(type_)}
@@ -223,6 +280,7 @@ def _written(chain: Chain) -> dict[str, Any]:
                             "engine": version.engine,
                             "to": list(version.to),
                             "command": list(version.command) or None,
+                            "config": None if version.command else version.configuration.as_json(),
                         }
                         for version in function.versions
                     },
@@ -236,6 +294,8 @@ def _written(chain: Chain) -> dict[str, Any]:
 def _without_marks(value: Any) -> Any:
     if isinstance(value, Mark):
         return None
+    if isinstance(value, Version):
+        value = replace(value, backend_marks=())  # there are none of backends that follow from `to`
     if is_dataclass(value) and not isinstance(value, type):
         return replace(value, **{field.name: _without_marks(getattr(value, field.name)) for field in fields(value)})
     if isinstance(value, dict):
@@ -252,6 +312,34 @@ def test_a_sound_chain_means_the_same_however_it_is_written(document, flow):
 
     assert list(chain.functions) == list(document["spec"]["functions"])
     assert _without_marks(chain) == _without_marks(again)
+
+
+@given(configuration=configurations.configurations)
+def test_any_configuration_can_be_told_by_a_chain_file(configuration):
+    if backends := tuple(
+        backend.model_copy(update={"port": None}) for backend in getattr(configuration, "backends", ())
+    ):
+        configuration = configuration.model_copy(update={"backends": backends})
+    type_ = next(type_ for type_, model in MODELS.items() if isinstance(configuration, model))
+    names = [backend.host for backend in backends] or ["server"]
+    forwards = hasattr(configuration, "backends")
+    function = {"type": type_, "config": configuration.as_json()}
+    if forwards and not backends:
+        function["to"] = names
+        configuration = completed(configuration, to=tuple(names))
+    document = {
+        "apiVersion": API_VERSION,
+        "kind": "Chain",
+        "metadata": {"name": "any"},
+        "spec": {
+            "gateway": {"to": "first" if forwards else names[0]},
+            "functions": {"first": function, **{name: {"type": "server"} for name in names}},
+        },
+    }
+
+    chain = load.parse(yaml.safe_dump(document, allow_unicode=True), "chain.yaml")
+
+    assert chain.functions["first"].versions[0].configuration == configuration
 
 
 def _paths(value: object, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -104,7 +104,7 @@ class TestShape:
     def test_a_function_without_a_type_is_told_the_types(self):
         assert only(check_functions("a: {to: b}", "b: {type: server}")) == (
             "chain.yaml:7:5: error: function 'a' has no 'type' [CLV1102]\n"
-            "    hint: types: firewall, load-balancer, cache, server"
+            "    hint: types: firewall, load-balancer, cache, ids, server"
         )
 
     def test_a_function_without_a_body_is_refused(self):
@@ -153,21 +153,21 @@ class TestShape:
 
 class TestTypesAndEngines:
     def test_an_unknown_type_is_told_the_types(self):
-        assert only(check_functions("a: {type: ids}")) == (
-            "chain.yaml:7:15: error: function 'a' has the type 'ids', which does not exist [CLV1201]\n"
-            "    hint: types: firewall, load-balancer, cache, server"
+        assert only(check_functions("a: {type: router}")) == (
+            "chain.yaml:7:15: error: function 'a' has the type 'router', which does not exist [CLV1201]\n"
+            "    hint: types: firewall, load-balancer, cache, ids, server"
         )
 
     def test_a_misspelt_type_is_answered_with_the_nearest_one(self):
         (problem,) = check_functions("a: {type: loadbalancer}")
 
-        assert problem.hint == "did you mean 'load-balancer'? types: firewall, load-balancer, cache, server"
+        assert problem.hint == "did you mean 'load-balancer'? types: firewall, load-balancer, cache, ids, server"
 
-    @pytest.mark.parametrize("engine", ["varnish", "suricata", "snort"])
+    @pytest.mark.parametrize("engine", ["squid", "suricata", "snort"])
     def test_an_unknown_engine_is_told_the_engines_of_the_type(self, engine):
         assert only(check_functions(f"a: {{type: cache, engine: {engine}, to: b}}", "b: {type: server}")) == (
             f"chain.yaml:7:30: error: function 'a' is a cache, which has no engine {engine!r} [CLV1202]\n"
-            "    hint: engines of a cache: nginx"
+            "    hint: engines of a cache: nginx, varnish"
         )
 
     def test_a_misspelt_engine_is_answered_with_the_nearest_one(self):
@@ -288,7 +288,7 @@ class TestTargets:
     def test_a_target_is_named_once(self):
         assert only(check_functions("a: {type: cache, to: [b, b]}", "b: {type: server}")) == (
             "chain.yaml:7:30: error: function 'a' sends to 'b' twice [CLV1208]\n"
-            "    hint: name it once; a VirtualService can give it more weight"
+            "    hint: name it once; a 'weight' in its backends, or a VirtualService, can give it more"
         )
 
     @pytest.mark.parametrize("type_", ["firewall", "load-balancer", "cache"])
@@ -307,6 +307,200 @@ class TestTargets:
             "chain.yaml:7:27: error: function 'a' is a server and sends to 'b'; a server answers by itself [CLV1207]\n"
             "    hint: remove 'to', or choose another type"
         )
+
+    def test_what_is_sent_to_an_ids_would_get_no_answer(self):
+        assert only(check_functions("a: {type: cache, to: nids}", "nids: {type: ids}")) == (
+            "chain.yaml:7:26: error: function 'a' sends to 'nids', "
+            "which is an ids: it looks at copies and answers nobody [CLV1222]\n"
+            "    hint: write 'mirrorTo: nids' in the function whose requests it shall see"
+        )
+
+    def test_the_gateway_does_not_lead_to_an_ids(self):
+        assert only(check_functions("nids: {type: ids}", gateway="  gateway: {to: nids}\n")) == (
+            "chain.yaml:5:17: error: the gateway sends to 'nids', "
+            "which is an ids: it looks at copies and answers nobody [CLV1222]\n"
+            "    hint: send to the first function, and give it 'mirrorTo: nids'"
+        )
+
+    def test_an_ids_ends_the_chain(self):
+        found = check_functions("a: {type: server, mirrorTo: b}", "b: {type: ids, to: c}", "c: {type: server}")
+
+        assert only(found) == (
+            "chain.yaml:8:24: error: function 'b' is an ids and sends to 'c'; an ids answers nobody [CLV1207]\n"
+            "    hint: remove 'to', or choose another type"
+        )
+
+    def test_copies_may_go_to_an_ids(self):
+        assert check_functions("a: {type: server, mirrorTo: nids}", "nids: {type: ids}") == ()
+
+    def test_a_copy_to_the_function_that_gets_the_request_is_a_warning(self):
+        assert only(check_functions("a: {type: cache, to: b, mirrorTo: b}", "b: {type: server}")) == (
+            "chain.yaml:7:39: warning: function 'a' both sends and mirrors to 'b', "
+            "which gets each of these requests twice [CLV1225]\n"
+            "    hint: mirror to another function, or remove 'mirrorTo'"
+        )
+
+
+class TestConfigurations:
+    def test_a_value_that_does_not_exist_is_answered_with_those_that_do(self):
+        assert only(check_functions("a: {type: firewall, to: b, config: {mode: detect}}", "b: {type: server}")) == (
+            "chain.yaml:7:47: error: function 'a': 'config.mode' is text 'detect', "
+            "expected 'blocking', 'detection-only' or 'off' [CLV1220]\n"
+            "    hint: did you mean 'detection-only'?"
+        )
+
+    def test_a_misspelt_field_is_answered_with_the_nearest_one_however_deep(self):
+        found = check_functions("a: {type: cache, config: {backends: [{host: b, wait: 2}]}}", "b: {type: server}")
+
+        assert only(found) == (
+            "chain.yaml:7:52: error: function 'a': 'config.backends[0]' has no field 'wait' [CLV1101]\n"
+            "    hint: did you mean 'weight'?"
+        )
+
+    def test_a_field_of_another_type_is_answered_with_all_there_are(self):
+        (problem,) = check_functions("a: {type: cache, to: b, config: {algorithm: x}}", "b: {type: server}")
+
+        assert problem.hint == "fields: backends, defaultTtl, grace, maxSizeMib, uncachedPaths"
+
+    def test_fields_are_written_in_camel_case_only(self):
+        (problem,) = check_functions("a: {type: cache, to: b, config: {default_ttl: 1s}}", "b: {type: server}")
+
+        assert (problem.code, problem.hint) == ("CLV1101", "did you mean 'defaultTtl'?")
+
+    @pytest.mark.parametrize(
+        ("config", "code", "what"),
+        [
+            ("{paranoiaLevel: 5}", "CLV1220", "'config.paranoiaLevel' is the number 5, expected 1 to 4"),
+            ("{paranoiaLevel: '2'}", "CLV1103", "'config.paranoiaLevel' is text '2', expected a whole number"),
+            ("{excludedRules: [0]}", "CLV1220", "'config.excludedRules[0]' is the number 0, expected 1 to 9999999"),
+            ("{excludedRules: 1}", "CLV1103", "'config.excludedRules' is the number 1, expected a list"),
+            ("{blockPolicy: {}, mode: [x]}", "CLV1220",
+             "'config.mode' is a list, expected 'blocking', 'detection-only' or 'off'"),
+            ("{blockPolicy: {dryRun: 1}}", "CLV1103",
+             "'config.blockPolicy.dryRun' is the number 1, expected true or false"),
+            ("{blockPolicy: {window: 0s}}", "CLV1220",
+             "'config.blockPolicy.window' is text '0s', expected 1s to 86400s"),
+            ("{blockPolicy: {window: soon}}", "CLV1220",
+             "'config.blockPolicy.window' is text 'soon', expected a duration such as '30s', '1m30s' or '500ms'"),
+            ("{deniedNetworks: [10.0.0.256]}", "CLV1220", "'config.deniedNetworks[0]' is text '10.0.0.256', "
+             "expected an IP address or network such as '10.0.0.0/8'"),
+            ("{rules: [{id: 100000, target: uri}]}", "CLV1102", "'config.rules[0]' has no 'value'"),
+            ("{rules: [{id: 100000, target: uri, value: ''}]}", "CLV1220", "'config.rules[0].value' is empty"),
+            ("{rules: [{id: 100000, target: header, value: x}]}", "CLV1220",
+             "'config.rules[0]' has the target 'header' and no 'name'"),
+            ('{rules: [{id: 100000, target: uri, value: "a\\nb"}]}', "CLV1220", "'config.rules[0].value' is text "
+             "'a\\nb', expected text without line breaks and control characters"),
+        ],
+    )  # fmt: skip
+    def test_a_wrong_value_says_where_it_is_and_what_is_expected(self, config, code, what):
+        (problem,) = check_functions(f"a: {{type: firewall, to: b, config: {config}}}", "b: {type: server}")
+
+        assert (problem.code, problem.what) == (code, f"function 'a': {what}")
+
+    def test_an_answer_is_of_one_kind(self):
+        (problem,) = check_functions("a: {type: server, config: {sites: [{locations: [{path: /}]}]}}")
+
+        assert (problem.where, problem.what) == (
+            "chain.yaml:7:53",
+            "function 'a': 'config.sites[0].locations[0]' has none or several of 'respond', 'redirect' and 'files', "
+            "expected one",
+        )
+
+    def test_a_config_of_a_version_names_the_version(self):
+        (problem,) = check_functions("a: {type: server, versions: {v2: {engine: nginx, config: {site: []}}}}")
+
+        assert problem.what == "version 'v2' of function 'a': 'config' has no field 'site'"
+
+    def test_a_config_stands_in_each_of_several_versions(self):
+        (problem,) = check_functions("a: {type: server, config: {}, versions: {v1: {engine: nginx}}}")
+
+        assert (problem.code, problem.hint) == ("CLV1216", "write 'config' in each version")
+
+    def test_a_wrong_config_and_a_wrong_field_beside_it_are_both_reported(self):
+        found = check_functions("a: {type: server, prt: 1, config: {site: []}}")
+
+        assert [(problem.code, problem.where) for problem in found] == [
+            ("CLV1101", "chain.yaml:7:23"), ("CLV1101", "chain.yaml:7:40")
+        ]  # fmt: skip
+
+    def test_a_config_that_is_no_mapping_is_refused(self):
+        assert codes(check_functions("a: {type: server, config: [x]}")) == ["CLV1103"]
+
+    def test_a_server_with_a_command_is_told_nothing(self):
+        assert only(check_functions("a: {type: server, command: [x], config: {}}")) == (
+            "chain.yaml:7:37: error: function 'a' runs a command and has a 'config', "
+            "which only Clover's engines follow [CLV1224]\n"
+            "    hint: remove 'config', or 'command'"
+        )
+
+    def test_each_id_of_an_ids_is_there_once(self):
+        rules = "[{id: 1, text: x}, {id: 2, text: x}, {id: 1, text: y}]"
+        (problem,) = check_functions("a: {type: server, mirrorTo: b}", f"b: {{type: ids, config: {{rules: {rules}}}}}")
+
+        assert (problem.where, problem.what) == (
+            "chain.yaml:8:73",
+            "function 'b': 'config.rules[2]' has the id 1 a second time",
+        )
+
+
+class TestBackends:
+    def test_backends_say_where_requests_go(self):
+        assert check_functions("a: {type: cache, config: {backends: [{host: b}]}}", "b: {type: server}") == ()
+
+    def test_a_misspelt_backend_is_reported_where_it_is_written_with_the_nearest_name(self):
+        found = check_functions("a: {type: cache, config: {backends: [{host: servr}]}}", "server: {type: server}")
+
+        assert only(found) == (
+            "chain.yaml:7:49: error: function 'a' sends to 'servr', which is not in the chain [CLV1204]\n"
+            "    hint: did you mean 'server'?"
+        )
+
+    def test_a_backend_may_lead_back_as_little_as_a_target(self):
+        (problem,) = check_functions(
+            "a: {type: cache, to: b}", "b: {type: cache, config: {backends: [{host: a}]}}"
+        )  # fmt: skip
+
+        assert (problem.code, problem.where) == ("CLV1205", "chain.yaml:8:49")
+
+    def test_a_backend_is_one_of_the_targets_when_there_are_some(self):
+        found = check_functions(
+            "a: {type: cache, to: b, config: {backends: [{host: b}, {host: c}]}}",
+            "b: {type: server}",
+            "c: {type: server}",
+        )
+
+        assert only(found) == (
+            "chain.yaml:7:67: error: function 'a' has the backend 'c', which is not in its 'to' [CLV1221]\n"
+            "    hint: add it to 'to', or remove 'to': the backends say where requests go"
+        )
+
+    def test_a_target_need_not_be_a_backend_yet(self):
+        assert check_functions(
+            "a: {type: cache, to: [b, c], config: {backends: [{host: b}]}}", "b: {type: server}", "c: {type: server}"
+        ) == ()  # fmt: skip
+
+    def test_a_backend_is_dialled_where_it_listens(self):
+        found = check_functions("a: {type: cache, config: {backends: [{host: b, port: 80}]}}", "b: {type: server}")
+
+        assert only(found) == (
+            "chain.yaml:7:49: error: function 'a' dials the backend 'b' on port 80, "
+            "and function 'b' listens on 9180 [CLV1223]\n"
+            "    hint: remove 'port'"
+        )
+
+    @pytest.mark.parametrize("other", ["{host: b}", "{host: b, weight: 2}", "{host: b, port: 9180}"])
+    def test_a_backend_is_there_once(self, other):
+        (problem,) = check_functions(
+            f"a: {{type: cache, config: {{backends: [{{host: b}}, {other}]}}}}", "b: {type: server}"
+        )
+
+        assert problem.where.startswith(("chain.yaml:7:5", "chain.yaml:7:6"))
+        assert problem.code in ("CLV1208", "CLV1220")
+
+    def test_a_function_whose_backends_cannot_be_read_is_not_said_to_send_nowhere(self):
+        found = check_functions("a: {type: cache, config: {backends: [{hst: b}]}}", "b: {type: server}")
+
+        assert codes(found) == ["CLV1102", "CLV1101"]
 
 
 class TestCycles:
@@ -369,6 +563,9 @@ class TestReachability:
 
     def test_a_mirror_reaches_what_it_copies_to(self):
         assert check_functions("a: {type: server, mirrorTo: b}", "b: {type: server}") == ()
+
+    def test_an_ids_is_reached_by_a_mirror(self):
+        assert only(check_functions(SERVER, "b: {type: ids}")).endswith("hint: name it in a 'mirrorTo', or remove it")
 
     def test_a_misspelt_target_does_not_make_the_right_one_unreachable_too(self):
         assert codes(check_functions("a: {type: cache, to: bb}", "b: {type: server}")) == ["CLV1204"]
