@@ -4,6 +4,8 @@ from pathlib import PurePosixPath
 
 import pytest
 
+from clover.control.settings import agent_settings, ambassador_settings
+from clover.functions import state
 from clover.runtime import addressing, planner
 from clover.runtime.local import network
 from clover.spec import load
@@ -30,8 +32,42 @@ def plan(*, rootless=False):
     return planner.plan_from(chain, addressing.addresses_from(chain), site)
 
 
-def test_every_version_is_a_workload_and_the_gateway_is_one_too():
-    assert [workload.name for workload in plan().workloads] == ["gateway", "balancer-v1", "balancer-v2", "server"]
+def test_every_version_is_a_workload_and_so_are_the_gateway_and_the_control_agent():
+    names = [workload.name for workload in plan().workloads]
+
+    assert names == ["gateway", "balancer-v1", "balancer-v2", "server", "control-agent"]
+
+
+def test_beside_every_engine_stands_an_ambassador_that_knows_whom_it_may_send_to():
+    (workload,) = [one for one in plan().workloads if one.name == "balancer-v2"]
+
+    ambassador = workload.companions[-1]
+    assert (ambassador.name, ambassador.argv) == ("ambassador", ("ambassador", workload.directory))
+    settings = ambassador_settings(workload.files["ambassador.json"])
+    assert (settings.workload, settings.type, settings.engine) == ("balancer-v2", "load-balancer", "nginx")
+    assert settings.services == {"server": 9180}
+
+
+def test_the_first_generation_lies_in_a_folder_of_its_own_with_what_it_came_from():
+    (workload,) = [one for one in plan().workloads if one.name == "balancer-v2"]
+
+    assert workload.links == {"conf/current": "000001"}
+    assert "conf/000001/nginx.conf" in workload.files
+    first = state.parse(workload.files["conf/000001/state.json"])
+    assert first.generation == 1
+    assert [backend.host for backend in first.configuration.backends] == ["server"]
+
+
+def test_the_control_agent_finds_the_ambassador_of_each_version_by_a_name_of_its_own():
+    made = plan()
+    agent = agent_settings(made.workloads[-1].files["agent.json"])
+
+    assert [(one.function, one.version, one.host) for one in agent.functions] == [
+        ("balancer", "v1", "balancer-v1"),
+        ("balancer", "v2", "balancer-v2"),
+        ("server", "v1", "server"),
+    ]
+    assert {one.host for one in agent.functions} <= set(made.hosts)
 
 
 def test_addresses_are_unique_and_depend_on_the_document_alone():
@@ -54,7 +90,7 @@ def test_traffic_of_all_but_the_gateway_is_intercepted():
 
 @pytest.mark.parametrize(("rootless", "owner"), [(True, ""), (False, "www-data")])
 def test_workers_give_up_root_where_there_is_another_user(rootless, owner):
-    assert {workload.owner for workload in plan(rootless=rootless).workloads[1:]} == {owner}
+    assert {workload.owner for workload in plan(rootless=rootless).workloads[1:-1]} == {owner}
 
 
 def test_sockets_fit_into_what_the_kernel_allows():
