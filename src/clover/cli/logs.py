@@ -1,4 +1,4 @@
-"""`clover logs FUNCTION`: what a function, or its sidecar, has printed."""
+"""`clover logs FUNCTION`: what a function, its sidecar or its ambassador has printed."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from clover.cli import api
 from clover.runtime.local import ledger
 
 PAUSE_S = 0.2
+ENGINE, SIDECAR, AMBASSADOR = "engine.log", "sidecar.log", "ambassador.log"
 
 
 def logs(
@@ -24,9 +25,14 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
     tail: Annotated[int, typer.Option(min=-1, help="Start with this many of the last lines; -1: all.")] = -1,
     sidecar: Annotated[bool, typer.Option("--sidecar", help="The sidecar's lines instead of the function's.")] = False,
+    ambassador: Annotated[
+        bool, typer.Option("--ambassador", help="The ambassador's lines instead of the function's.")
+    ] = False,
     chain: api.ChainOption = "",
 ) -> None:
     """Print what a function has printed. Lines of several versions carry the workload's name."""
+    if sidecar and ambassador:
+        raise typer.BadParameter("--sidecar and --ambassador are two different processes; name one")
     client = api.find(chain)
     chosen = api.match(client.instances(), function)
 
@@ -38,17 +44,25 @@ def logs(
     with contextlib.ExitStack() as files:
         sources = []
         for one in chosen:
+            folder = client.chain.directory / "w" / one.workload / "logs"
             # The gateway is all sidecar.
-            name = "sidecar.log" if sidecar or one.function == "gateway" else "engine.log"
-            path = client.chain.directory / "w" / one.workload / "logs" / name
+            wanted = SIDECAR if sidecar or one.function == "gateway" else AMBASSADOR if ambassador else ""
             prefix = f"{one.workload}: " if len(chosen) > 1 else ""
-            sources.append((prefix, files.enter_context(Growing(path))))
+            sources += [(prefix, files.enter_context(Growing(path))) for path in _files(folder, wanted)]
         for prefix, source in sources:
             _write(out, prefix, source.last(tail))
         if follow:
             for prefix, lines in followed(sources, pause=pause):
                 _write(out, prefix, lines)
             print(f"chain {client.chain.name} is down", file=sys.stderr)
+
+
+def _files(folder: Path, wanted: str) -> list[Path]:
+    """Return the log file that is wanted; '' means what the function prints: its engine, and what runs beside it."""
+    if wanted:
+        return [folder / wanted]
+    others = (path.name for path in folder.glob("*.log"))
+    return [folder / ENGINE, *(folder / name for name in sorted({*others} - {ENGINE, SIDECAR, AMBASSADOR}))]
 
 
 class Growing:
