@@ -58,7 +58,8 @@ class CallError(Exception):
     violations: tuple[Violation, ...] = ()
     """Become BadRequest."""
     preconditions: Mapping[str, str] = field(default_factory=dict)
-    """What is in the way, by type (`GENERATION`, `ENGINE`) → a sentence; become PreconditionFailure."""
+    """What is in the way, by type (`GENERATION`, `ENGINE`) → a sentence, '' for that of the first problem; become
+    PreconditionFailure."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Facts for programs, in ErrorInfo: `generation`, `expected`."""
 
