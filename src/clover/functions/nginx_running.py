@@ -16,7 +16,7 @@ import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from clover.functions.driver import STATUS_PORT, EngineDownError, EngineError, How, Settings
 
@@ -54,7 +54,7 @@ class NginxRunning:
     """How long the log was when the last reload was asked for."""
 
     @classmethod
-    def of(cls, settings: Settings) -> NginxRunning:
+    def of(cls, settings: Settings) -> Self:
         """Return the way to the nginx of a workload."""
         return cls(directory=settings.directory, status_port=settings.status_port)
 

@@ -12,6 +12,7 @@ import functools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import jinja2
 
@@ -26,9 +27,19 @@ USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}", re.ASCII)
 DIRECTORY = re.compile(r"""/[^\x00-\x1f\x7f"'$\\{};#%*?\[\]]*""")
 """Absolute; without quotes and without the characters that an engine expands, splits or cuts at."""
 
+PATH = re.compile(r"/[A-Za-z0-9._~/-]{0,200}", re.ASCII)
+"""Of a URL, without a character that is written in another way there."""
+URL = re.compile(r"(?:https?://[A-Za-z0-9.:-]+)?/[A-Za-z0-9._~/?&=%+-]*", re.ASCII)
+SITE_HOST = re.compile(r"(?:\*\.)?[a-z0-9](?:(?!\.\.)[a-z0-9.-]){0,251}(?<![.-])", re.ASCII)
+"""A host name, or `*.` and one: all hosts below it."""
+CONTENT_TYPE = re.compile(r"[a-z]+/[a-z0-9.+-]+(?:; charset=[A-Za-z0-9-]+)?", re.ASCII)
+"""With a space and a semicolon, so it can only stand in quotes."""
+_EMPTY = re.compile("")
+_Told = TypeVar("_Told")
+
 
 class Word(str):
-    """Text that can stand in an engine's configuration, bare or in double quotes, and means itself there."""
+    """Text that can stand in double quotes, and bare unless its rule says otherwise, and means itself there."""
 
     __slots__ = ()
 
@@ -62,6 +73,8 @@ class Values:
     status_port: int
     upstreams: tuple[Target, ...]
     """Each once, in the order given."""
+    algorithm: str
+    """How the next upstream is chosen; to compare with, not to print."""
     directory: Word
     folder: Word
     """Of this generation; absolute."""
@@ -81,6 +94,7 @@ def values_from(settings: Settings) -> Values:
         generation=settings.generation,
         status_port=settings.status_port,
         upstreams=tuple(_targets(settings)),
+        algorithm=getattr(settings.configuration, "algorithm", "round-robin"),
         directory=Word(settings.directory, DIRECTORY),
         folder=Word(settings.folder, DIRECTORY),
         user=Word(settings.user, re.compile("|" + USER.pattern)),
@@ -97,6 +111,38 @@ def problem(settings: Settings, code: str, what: str, hint: str = "") -> Problem
     """Return a problem of one workload's settings."""
     where = f"workload {settings.workload!a}"
     return Problem(code=code, where=where, what=f"function {settings.function!a} {what}", hint=hint)
+
+
+def told(settings: Settings, model: type[_Told]) -> _Told:
+    """Return the configuration of the type that a driver knows what to do with."""
+    if not isinstance(settings.configuration, model):
+        raise TypeError(f"{type(settings.configuration).__name__} is not what {settings.workload} is told")
+    return settings.configuration
+
+
+class Vetting:
+    """Makes words of a configuration's strings, and tells of all that are none at once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._problems: list[Problem] = []
+
+    def word(self, what: str, text: str, rule: re.Pattern[str]) -> Word:
+        """Return the text as a word; one that does not pass is remembered as a problem, and is empty here."""
+        try:
+            return Word(text, rule)
+        except ValueError as refused:
+            self.refuse("CLV3002", f"has a {what} that no engine can take: {refused}")
+            return Word("", _EMPTY)
+
+    def refuse(self, code: str, what: str, hint: str = "") -> None:
+        """Remember a problem of the function: `what` goes on from its name."""
+        self._problems.append(problem(self._settings, code, what, hint))
+
+    def finish(self) -> None:
+        """Raise FunctionError with all problems, if there are any."""
+        if self._problems:
+            raise FunctionError(*self._problems)
 
 
 def upstreams_required(settings: Settings) -> None:
