@@ -147,7 +147,8 @@ def remove_shared_memory(creator: int) -> None:
     for line in Path("/proc/sysvipc/shm").read_text().splitlines()[1:]:
         _, identifier, _, _, made_by, *_ = line.split()
         if int(made_by) == creator:
-            subprocess.run(["ipcrm", "-m", identifier], check=True)
+            # Already marked for removal after a reload, it goes by itself when the last worker is dead.
+            subprocess.run(["ipcrm", "-m", identifier], check=False, stderr=subprocess.DEVNULL)
 
 
 class Engine:
