@@ -9,11 +9,27 @@ from pathlib import Path
 import pytest
 
 from clover.functions import registry
-from clover.functions.driver import Settings, Upstream
+from clover.functions.driver import Settings
 from clover.spec.chain import FunctionType
+from clover.spec.configuration import (
+    Backend,
+    CacheConfiguration,
+    FirewallConfiguration,
+    LoadBalancerConfiguration,
+    ServerConfiguration,
+)
 
 HERE = Path(__file__).parent
 ROOT = "/run/clover/sdc/w"
+SITES = """{"sites": [
+  {"hosts": ["shop.example", "*.shop.example"], "locations": [
+    {"path": "/", "match": "prefix", "respond": {"status": 503, "body": "Closed \\"today\\" for $reasons\\n"}}]},
+  {"locations": [
+    {"path": "/healthz", "respond": {"body": "<b>fine</b>", "contentType": "text/html; charset=utf-8"}},
+    {"path": "/old", "redirect": {"to": "/docs/?from=old", "status": 301}},
+    {"path": "/docs/", "match": "prefix", "files": true},
+    {"path": "/status/", "match": "prefix", "redirect": {"to": "https://status.example/"}}]}
+]}"""
 
 CASES = {
     "firewall": (
@@ -23,7 +39,7 @@ CASES = {
             function="access-control",
             version="v1",
             port=9180,
-            upstreams=(Upstream(host="http-lb", port=9180),),
+            configuration=FirewallConfiguration(backends=(Backend(host="http-lb"),)),
             directory=f"{ROOT}/access-control",
             user="www-data",
         ),
@@ -35,7 +51,10 @@ CASES = {
             function="http-lb",
             version="v1",
             port=9180,
-            upstreams=(Upstream(host="web-cache", port=9180), Upstream(host="clover-server5", port=8000)),
+            configuration=LoadBalancerConfiguration(
+                backends=(Backend(host="web-cache"), Backend(host="clover-server5")),
+            ),
+            services={"web-cache": 9180, "clover-server5": 8000},
             directory=f"{ROOT}/http-lb-v1",
             user="www-data",
         ),
@@ -47,7 +66,7 @@ CASES = {
             function="http-lb",
             version="v1",
             port=9180,
-            upstreams=(Upstream(host="web-cache", port=9180),),
+            configuration=LoadBalancerConfiguration(backends=(Backend(host="web-cache"),)),
             directory=f"{ROOT}/http-lb-v1",
         ),
     ),
@@ -58,7 +77,15 @@ CASES = {
             function="http-lb",
             version="v2",
             port=9180,
-            upstreams=(Upstream(host="clover-server4", port=9180), Upstream(host="clover-server5", port=9180)),
+            configuration=LoadBalancerConfiguration(
+                backends=(
+                    Backend(host="clover-server4", weight=3),
+                    Backend(host="clover-server5", port=8000),
+                    Backend(host="clover-server6", state="drain"),
+                ),
+                algorithm="source",
+            ),
+            generation=12,
             directory=f"{ROOT}/http-lb-v2",
             user="www-data",
         ),
@@ -70,7 +97,12 @@ CASES = {
             function="web-cache",
             version="v1",
             port=9180,
-            upstreams=tuple(Upstream(host=f"clover-server{n}", port=9180) for n in (1, 2, 3)),
+            configuration=CacheConfiguration(
+                backends=tuple(Backend(host=f"clover-server{n}") for n in (1, 2, 3)),
+                default_ttl=90.5,
+                max_size_mib=64,
+                uncached_paths=("/private/", "/v1.0"),
+            ),
             directory=f"{ROOT}/web-cache",
         ),
     ),
@@ -81,7 +113,22 @@ CASES = {
             function="clover-server1",
             version="v1",
             port=9180,
+            configuration=ServerConfiguration(),
             directory=f"{ROOT}/clover-server1",
+        ),
+    ),
+    "server-sites": (
+        registry.driver(FunctionType.SERVER, "nginx"),
+        Settings(
+            workload="clover-server2",
+            function="clover-server2",
+            version="v1",
+            port=9180,
+            configuration=ServerConfiguration.model_validate_json(SITES),
+            generation=2,
+            files={"docs/index.html": "files/1"},
+            directory=f"{ROOT}/clover-server2",
+            user="www-data",
         ),
     ),
     "server-command": (
@@ -91,6 +138,7 @@ CASES = {
             function="shop",
             version="v2",
             port=8000,
+            configuration=ServerConfiguration(),
             directory=f"{ROOT}/shop-v2",
             command=("./serve.py", "--colour", "blue and green"),
             working_directory="/home/ana/shop",

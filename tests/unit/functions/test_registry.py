@@ -9,9 +9,10 @@ import pytest
 
 from clover.errors import DocumentError, FunctionError, Mark
 from clover.functions import registry
-from clover.functions.driver import Settings, Upstream
-from clover.functions.nginx import driver as nginx
+from clover.functions.driver import Driver, Settings
+from clover.functions.nginx import sites as nginx
 from clover.spec.chain import Chain, Function, FunctionType, Gateway, Version
+from clover.spec.configuration import MODELS, Backend, ServerConfiguration
 from clover.spec.engines import ENGINES
 
 MARK = Mark(file="chain.yaml", line=1, column=1)
@@ -20,11 +21,18 @@ SETTINGS = Settings(
     function="w",
     version="v1",
     port=9180,
-    upstreams=(Upstream(host="a", port=1),),
+    configuration=ServerConfiguration(),
     directory="/run/w",
     command=("./serve", "a b"),
     working_directory="/home/ana",
 )
+
+
+def settings(driver: Driver, *to: str) -> Settings:
+    configuration = MODELS[driver.type]()
+    if hasattr(configuration, "backends"):
+        configuration = configuration.model_copy(update={"backends": tuple(Backend(host=name) for name in to)})
+    return replace(SETTINGS, configuration=configuration)
 
 
 def chain(**engines: tuple[FunctionType, str]) -> Chain:
@@ -32,7 +40,12 @@ def chain(**engines: tuple[FunctionType, str]) -> Chain:
         name="c",
         gateway=Gateway(to=next(iter(engines)), mark=MARK, to_mark=MARK),
         functions={
-            name: Function(name=name, type=type_, versions=(Version(name="v1", engine=engine, mark=MARK),), mark=MARK)
+            name: Function(
+                name=name,
+                type=type_,
+                versions=(Version(name="v1", engine=engine, configuration=MODELS[type_](), mark=MARK),),
+                mark=MARK,
+            )
             for name, (type_, engine) in engines.items()
         },
         mark=MARK,
@@ -84,12 +97,12 @@ def test_a_chain_needs_what_its_engines_need_each_once():
 
 @pytest.mark.parametrize("driver", registry.DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
 def test_a_driver_renders_the_same_from_the_same_settings(driver):
-    assert driver.render(SETTINGS) == driver.render(SETTINGS)
+    assert driver.render(settings(driver, "a")) == driver.render(settings(driver, "a"))
 
 
 @pytest.mark.parametrize("driver", registry.DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
 def test_every_file_and_folder_of_a_program_is_below_the_workloads_folder(driver):
-    program = driver.render(SETTINGS)
+    program = driver.render(settings(driver, "a"))
 
     for name in (*program.files, *program.directories):
         assert not Path(name).is_absolute()
@@ -100,8 +113,9 @@ def test_every_file_and_folder_of_a_program_is_below_the_workloads_folder(driver
 @pytest.mark.parametrize("type_", [FunctionType.FIREWALL, FunctionType.LOAD_BALANCER, FunctionType.CACHE])
 def test_a_function_that_forwards_but_has_nowhere_to_is_refused(type_):
     for engine in registry.engines(type_):
+        driver = registry.driver(type_, engine)
         with pytest.raises(FunctionError) as refused:
-            registry.driver(type_, engine).render(replace(SETTINGS, upstreams=()))
+            driver.render(settings(driver))
         assert refused.value.problems[0].code == "CLV3003"
 
 
@@ -132,3 +146,12 @@ def test_sample_files_have_the_size_of_their_name():
     files = registry.driver(FunctionType.SERVER, "nginx").render(SETTINGS).files
 
     assert {name: len(files[f"site/bytes/{name}"].encode()) for name in nginx.SIZES} == nginx.SIZES
+
+
+def test_an_authors_own_server_takes_no_sites():
+    sites = ServerConfiguration.model_validate({"sites": [{"locations": [{"path": "/", "files": True}]}]})
+
+    with pytest.raises(FunctionError) as refused:
+        registry.driver(FunctionType.SERVER, "command").render(replace(SETTINGS, configuration=sites))
+
+    assert [problem.code for problem in refused.value.problems] == ["CLV3200"]

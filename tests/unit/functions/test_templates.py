@@ -9,14 +9,25 @@ import pytest
 
 from clover.errors import FunctionError
 from clover.functions import templates
-from clover.functions.driver import Settings, Upstream
+from clover.functions.driver import Settings
+from clover.spec.configuration import Backend, LoadBalancerConfiguration
+
+
+def to(*backends: Backend) -> LoadBalancerConfiguration:
+    return LoadBalancerConfiguration.model_construct(backends=backends)
+
+
+def backend(host: str, port: int) -> Backend:
+    """Return what no rule of the model has seen."""
+    return Backend.model_construct(host=host, port=port)
+
 
 SETTINGS = Settings(
     workload="http-lb-v1",
     function="http-lb",
     version="v1",
     port=9180,
-    upstreams=(Upstream(host="web-cache", port=9180),),
+    configuration=to(Backend(host="web-cache", port=9180)),
     directory="/run/clover/sdc/w/http-lb-v1",
 )
 
@@ -60,13 +71,49 @@ def test_a_folder_that_an_engine_would_not_read_as_itself_is_no_word(text):
         templates.Word(text, templates.DIRECTORY)
 
 
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        *(
+            (text, templates.PATH)
+            for text in ("", "a", "/a b", '/"', "/$x", "/a;", "/a?b", "/%41", "/é", "/" + "a" * 201)
+        ),
+        *(
+            (text, templates.URL)
+            for text in ("", "a", "/a b", '/"', "/$x", "/a;", "/a#b", "//\\n", "ftp://a/", "https://a")
+        ),
+        *(
+            (text, templates.SITE_HOST)
+            for text in ("", "*", "A", "a_b", "a..b", "*.*.a", "a.", "-a", "a-", "a b", "$a", "~a")
+        ),
+        *((text, templates.CONTENT_TYPE) for text in ("", "a", "a/b;c", 'a/b"', "a/b; charset=$x", "a/b\n", "A/b")),
+    ],
+)
+def test_text_that_is_more_than_it_should_be_is_no_word(text, rule):
+    with pytest.raises(ValueError, match="cannot be written"):
+        templates.Word(text, rule)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        *((text, templates.PATH) for text in ("/", "/a.b/~c-_D9", "/" + "a" * 200)),
+        *((text, templates.URL) for text in ("/", "/a?b=c&d=%20+", "https://shop.example:8443/a~b")),
+        *((text, templates.SITE_HOST) for text in ("a", "*.a", "a-b.c9", "192.0.2.1", "a--b", "x." * 125 + "xx")),
+        *((text, templates.CONTENT_TYPE) for text in ("text/html", "application/ld+json; charset=UTF-8")),
+    ],
+)
+def test_text_that_is_what_it_should_be_is_a_word(text, rule):
+    assert templates.Word(text, rule) == text
+
+
 def test_all_bad_settings_are_reported_at_once():
     bad = replace(
         SETTINGS,
         function='x"; return 200',
         version="v 1",
         port=0,
-        upstreams=(Upstream(host="unix:/run/x", port=9180), Upstream(host="a", port=70000)),
+        configuration=to(backend("unix:/run/x", 9180), backend("a", 70000)),
         directory="here",
         user="Robert'); --",
     )
@@ -82,6 +129,6 @@ def test_all_bad_settings_are_reported_at_once():
 
 
 def test_an_upstream_that_is_named_twice_is_rendered_once():
-    twice = replace(SETTINGS, upstreams=SETTINGS.upstreams * 2)
+    twice = replace(SETTINGS, configuration=to(*SETTINGS.configuration.backends * 2))
 
     assert len(templates.values_from(twice).upstreams) == 1

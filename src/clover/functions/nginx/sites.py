@@ -130,10 +130,6 @@ def _place(location: Location, vetting: Vetting, answers: list[Answer], files: d
     content_type = vetting.word("content type", location.respond.content_type, CONTENT_TYPE)
     answers.append(Answer(number=number, status=location.respond.status, content_type=content_type))
     files[f"site/answers/{number}"] = location.respond.body
-    try:
-        location.respond.body.encode()
-    except UnicodeEncodeError as failure:
-        vetting.refuse("CLV3002", f"has an answer at {location.path!r} that is no text: {failure}")
     return Place(path=path, exact=exact, answer=number)
 
 
