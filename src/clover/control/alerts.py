@@ -40,7 +40,11 @@ MOST_MARKS = 2000
 """So many places are remembered while reports fail; then every other one is forgotten, and more is read again."""
 MOST_BEHIND = 1000
 """So many alerts wait for somebody who watches; when more would, the oldest are lost to them."""
-_URL_LENGTH = 2000
+BURST = 500
+BURST_S = 0.1
+"""A backlog is handed on at so many alerts in this time: what sends the log records on has a queue with an end."""
+_URL_LENGTH, _LENGTH = 2000, 500
+"""So much of a URL, and of a message and a host, is handed on."""
 
 _JOINS = {
     Join.TRACE_ID: control_pb2.Alert.JOIN_TRACE_ID,
@@ -182,7 +186,7 @@ class Alerts:
         try:
             while True:
                 lines = self._read(tail)
-                now = self._clock()
+                now, before = self._clock(), self._taken
                 for line in lines or ():
                     for alert in reader.read(line, now=now):
                         self._take(alert)
@@ -194,7 +198,8 @@ class Alerts:
                 if lines is None:
                     await watch.wait(at_most_s=LOOK_S)
                 else:
-                    await asyncio.sleep(0)
+                    taken = self._taken - before
+                    await asyncio.sleep(taken / BURST * BURST_S if taken > BURST / 10 else 0)
         finally:
             watch.close()
             tail.close()
@@ -224,12 +229,12 @@ class Alerts:
                 "log": "alert",
                 "clover.alert.id": alert.id,
                 "clover.alert.rule_id": alert.rule_id,
-                "clover.alert.message": alert.message,
+                "clover.alert.message": alert.message[:_LENGTH],
                 "clover.alert.severity": alert.severity,
                 "clover.alert.client": alert.client,
                 "clover.alert.join": alert.join.value,
                 "clover.alert.method": alert.method,
-                "clover.alert.host": alert.host,
+                "clover.alert.host": alert.host[:_LENGTH],
                 "clover.alert.url": alert.url[:_URL_LENGTH],
             },
             trace=(alert.trace_id, alert.span_id),
@@ -278,13 +283,13 @@ def message_from(alert: Alert) -> control_pb2.Alert:
         id=alert.id,
         time=stamp,
         rule_id=min(max(alert.rule_id, 0), 2**32 - 1),
-        message=alert.message,
+        message=alert.message[:_LENGTH],
         severity=min(max(alert.severity, 0), 2**32 - 1),
         client=alert.client,
         trace_id=alert.trace_id,
         span_id=alert.span_id,
         join=_JOINS[alert.join],
         method=alert.method,
-        host=alert.host,
+        host=alert.host[:_LENGTH],
         url=alert.url[:_URL_LENGTH],
     )

@@ -277,6 +277,8 @@ class Blocks:
             self._tell(address, self._owed.pop(address))
 
     def _tell(self, address: str, told: _Told, *, body: str = "", outcome: str = "applied") -> None:
+        settings = self._surroundings.settings
+        print(f"{settings.function}@{settings.version}: {body or told.body}", flush=True)
         self._surroundings.telemetry.emit(
             "clover.change",
             body or told.body,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,12 +54,22 @@ class Answer:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What a call brought."""
+
+    message: Message
+    trace_id: str
+    """Of the call; '' when it is not traced."""
+
+
 class CallFailedError(CloverError):
     """A call ended with a status other than OK."""
 
     def __init__(self, answer: Answer, exit_code: int, *problems: Problem) -> None:
         super().__init__(*problems)
         self.answer = answer
+        self.trace_id = ""
         self.exit_code = exit_code  # type: ignore[misc]  # of this failure, not of the class
 
 
@@ -89,7 +99,7 @@ class Client:
         *,
         timeout_s: float,
         context: Context | None = None,
-    ) -> Message:
+    ) -> Answered:
         """
         Return the answer of the ambassador at `address` (`host:port`), within `timeout_s`.
 
@@ -101,12 +111,11 @@ class Client:
             left_s = max(deadline - asyncio.get_running_loop().time(), 0.001)
             calling = _stub(channel, method)(request, timeout=left_s, metadata=_metadata(inside))
             with _explained(address, method, inside, timeout_s):
-                answer: Message = await calling
-                return answer
+                return Answered(message=await calling, trace_id=_trace_id(inside))
 
     async def stream(
         self, address: str, method: Method, request: Message, *, context: Context | None = None
-    ) -> AsyncIterator[Message]:
+    ) -> AsyncGenerator[Message, None]:
         """Yield the answers of a method that streams them, until it ends or the generator is closed."""
         with self._span(address, method, context) as inside:
             channel = await self._channel(address, READY_S)
@@ -128,7 +137,8 @@ class Client:
             "server.address": host,
             "server.port": int(port),
         }
-        with self._telemetry.span(f"{SERVICE}/{method.name}", context=context, attributes=attributes) as inside:
+        name = f"{SERVICE}/{method.name}"
+        with self._telemetry.span(name, context=context, attributes=attributes, kind=trace.SpanKind.CLIENT) as inside:
             yield inside
 
     async def _channel(self, address: str, timeout_s: float) -> grpc.aio.Channel:
@@ -154,6 +164,11 @@ def _stub(channel: grpc.aio.Channel, method: Method) -> Any:
     )
 
 
+def _trace_id(context: Context) -> str:
+    about = trace.get_current_span(context).get_span_context()
+    return f"{about.trace_id:032x}" if about.is_valid else ""
+
+
 def _metadata(context: Context) -> tuple[tuple[str, str], ...]:
     carrier: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(carrier, context)
@@ -167,6 +182,7 @@ def _explained(address: str, method: Method, context: Context, timeout_s: float)
         yield
     except grpc.aio.AioRpcError as error:
         failure = failure_from(error, address=address, method=method.name, timeout_s=timeout_s)
+        failure.trace_id = _trace_id(context)
         span.set_attribute("rpc.grpc.status_code", error.code().value[0])
         span.set_status(trace.StatusCode.ERROR, failure.answer.message)
         raise failure from None
@@ -220,7 +236,13 @@ def _told(status: status_pb2.Status, *, where: str) -> tuple[Problem, ...]:
     hint = hint or info.metadata.get("hint", "")
     if fields:
         return tuple(
-            Problem(code=code, where=field.field or place, what=field.description, hint=hint) for field in fields
+            Problem(
+                code=field.reason if _CODE.fullmatch(field.reason) else code,
+                where=field.field or place,
+                what=field.description,
+                hint=hint,
+            )
+            for field in fields
         )
     texts = dict.fromkeys((status.message, *(one.description for one in conditions)))
     return tuple(Problem(code=code, where=place, what=text, hint=hint) for text in texts if text)
