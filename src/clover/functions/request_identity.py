@@ -49,7 +49,7 @@ def client(forwarded_for: str) -> str:
     """
     Return who sent the request to the gateway: the last address in X-Forwarded-For that is no sidecar's.
 
-    What stands in front of it came with the request, so nothing there is looked at: '' when that last one is no address.
+    What stands in front of it came with the request and is not looked at: '' when that last one is no address.
     """
     for entry in reversed(forwarded_for.split(",")):
         if entry.strip() != SIDECAR:
