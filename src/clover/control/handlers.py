@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
 
 from clover.control.settings import AmbassadorSettings
 from clover.errors import Problem
@@ -109,9 +110,18 @@ class Telemetry(Protocol):
         ...
 
     def span(
-        self, name: str, *, context: Context | None = None, attributes: Mapping[str, AttributeValue] | None = None
+        self,
+        name: str,
+        *,
+        context: Context | None = None,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
     ) -> AbstractContextManager[Context]:
-        """Return a span below that of `context`; entered, it is the context for what happens inside."""
+        """
+        Return a span below that of `context`; entered, it is the context for what happens inside.
+
+        An exception that leaves it makes it one that failed, and is why.
+        """
         ...
 
 

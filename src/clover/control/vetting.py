@@ -39,3 +39,10 @@ def _problems(configuration: Configuration, settings: AmbassadorSettings) -> Ite
                 what=f"{backend.host!r} is no function that {settings.function!r} may send to",
                 hint=did_you_mean(backend.host, services, otherwise=known),
             )
+        elif backend.port not in (None, services[backend.host]):
+            yield Problem(
+                code="CLV3302",
+                where=f"{path}[{place}].port",
+                what=f"is {backend.port}; {backend.host!r} listens on {services[backend.host]}",
+                hint="leave the port out",
+            )
