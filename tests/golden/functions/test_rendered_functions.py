@@ -31,6 +31,15 @@ SITES = """{"sites": [
     {"path": "/status/", "match": "prefix", "redirect": {"to": "https://status.example/"}}]}
 ]}"""
 
+FIREWALL = """{
+  "backends": [{"host": "http-lb"}], "mode": "detection-only", "paranoiaLevel": 2, "anomalyThreshold": 10,
+  "excludedRules": [942100, 942101, 942102, 920300], "deniedNetworks": ["203.0.113.0/24", "::ffff:198.51.100.7"],
+  "rules": [
+    {"id": 100001, "target": "path", "operator": "begins-with", "value": "/in/", "message": "it's \\"internal\\""},
+    {"id": 100002, "target": "header", "name": "X-C", "operator": "regex", "value": "^(red|blue)[ '\\"]?%{d}\\\\d+$"},
+    {"id": 100003, "target": "argument", "name": "user", "operator": "equals", "value": "ana é", "action": "log"}]
+}"""
+
 CASES = {
     "firewall": (
         registry.driver(FunctionType.FIREWALL, "modsecurity"),
@@ -42,6 +51,18 @@ CASES = {
             configuration=FirewallConfiguration(backends=(Backend(host="http-lb"),)),
             directory=f"{ROOT}/access-control",
             user="www-data",
+        ),
+    ),
+    "firewall-configured": (
+        registry.driver(FunctionType.FIREWALL, "modsecurity"),
+        Settings(
+            workload="access-control",
+            function="access-control",
+            version="v1",
+            port=9180,
+            generation=7,
+            configuration=FirewallConfiguration.model_validate_json(FIREWALL),
+            directory=f"{ROOT}/access-control",
         ),
     ),
     "load-balancer-haproxy": (
