@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hostile import hostile, rendered, skeleton
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from running_engine import backend, check, settings_for, write
 
-from clover.errors import FunctionError
 from clover.functions import registry
-from clover.functions.driver import Driver, Program, Settings
+from clover.functions.driver import Driver, Settings
 from clover.spec.chain import FunctionType
 from clover.spec.configuration import Backend
 
@@ -28,35 +27,6 @@ def plain(driver: Driver, directory: Path | str, *, to: tuple[Backend, ...] = TO
     forwards = driver.type in (FunctionType.FIREWALL, FunctionType.LOAD_BALANCER, FunctionType.CACHE)
     settings_ = settings_for(driver.type, directory, name="plain", to=to if forwards else ())
     return replace(settings_, port=9180, status_port=9183)
-
-
-fragments = st.sampled_from(
-    [
-        *('"', "'", "\\", ";", "{", "}", "#", "$", "%", "\n", "\r", "\t", " ", "\x00", "\x7f", "\x85", "\u2028", "é"),
-        *("${host}", "%[src]", "{{ 7*7 }}", "{% raw %}", 'x"; return 200 "pwned', "a\n    server evil 127.0.0.1:1"),
-        *("a;}server{listen 1;}", "a check inter 1", "unix:/run/x.sock", "fd@3", "*:80", "[::1]", "-", ".", "a", "z9"),
-        *("SecRuleEngine Off", "..", "/", "//", "*", "?", "~", "a b", "0", "1e3", "ſ", "Ⅷ", "٣"),
-    ]
-)
-hostile = st.lists(fragments, min_size=1, max_size=4).map("".join) | st.text(max_size=12)
-
-
-def rendered(driver: Driver, given_: Settings) -> Program | None:
-    """Return the program, or None when the settings are refused as they should be."""
-    try:
-        return driver.render(given_)
-    except FunctionError as refused:
-        if {problem.code for problem in refused.problems} != {"CLV3002"}:
-            raise
-        return None
-
-
-def skeleton(program: Program) -> dict[str, list[tuple[int, str]]]:
-    """Return what a name must not change: the words of each line, and everything that separates words."""
-    return {
-        name: [(len(line.split()), re.sub(r"[^{};\"'\\\\$%#]", "", line)) for line in text.splitlines()]
-        for name, text in program.files.items()
-    }
 
 
 @pytest.mark.parametrize("driver", DRIVERS, ids=lambda driver: f"{driver.type}-{driver.engine}")
