@@ -68,7 +68,7 @@ def assert_every_line_can_be_read(engine: Engine, since: int) -> None:
         if not line.startswith(b'{"log"'):
             continue
         fields = json.loads(line.decode("utf-8", errors="replace"))
-        assert set(fields) - {"cache", "generation"} == KEYS, line
+        assert set(fields) - {"cache", "generation", "blocked", "denied"} == KEYS, line
         assert (fields["log"], type(fields["status"])) == ("access", int), line
         assert parse_access(line) is not None, line
 
