@@ -113,10 +113,12 @@ async def _run(
         for workload in plan.workloads
     }
     wires = _Wires(chain=chain, statuses=statuses)
-    processes = backend.Processes(plan, tasks=tasks, statuses=statuses, output=wires.output, changed=wires.changed)
-    await processes.warm_up()
+    warm = await backend.warming_up()
     await backend.prepare(plan)
     timeline.mark("network")
+    processes = backend.Processes(
+        plan, tasks=tasks, statuses=statuses, output=wires.output, changed=wires.changed, warm=warm
+    )
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(xds_server.serving(settings.directory / "xds.sock"))
         relays = backend.relays(plan, tasks=tasks, statuses=statuses)

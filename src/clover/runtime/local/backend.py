@@ -33,6 +33,13 @@ async def prepare(plan: Plan) -> None:
     await asyncio.gather(asyncio.to_thread(_write_files, plan), _build_network(plan))
 
 
+async def warming_up() -> Warm:
+    """Start what starts ambassadors: it has a second of imports before it, best spent beside everything else."""
+    warm = Warm((sys.executable, "-m", "clover", "warm"))
+    await warm.start()
+    return warm
+
+
 class Processes:
     """All processes of a prepared plan, kept running from `start` to `aclose`."""
 
@@ -44,10 +51,11 @@ class Processes:
         statuses: Mapping[str, WorkloadStatus],
         output: Output,
         changed: Callable[[str], None],
+        warm: Warm,
     ) -> None:
-        """`changed` gets the name of a workload whose status changed."""
+        """`changed` gets the name of a workload whose status changed; `warm` is closed with the processes."""
         self._tasks = tasks
-        self._warm = Warm((sys.executable, "-m", "clover", "warm"))
+        self._warm = warm
         self._sidecars: list[Supervisor] = []
         self._engines: list[Supervisor] = []
         self._companions: list[Supervisor] = []
@@ -71,10 +79,6 @@ class Processes:
             for companion in workload.companions:
                 own = status.companions.setdefault(companion.name, ProcessStatus())
                 self._companions.append(make(companion, status=own))
-
-    async def warm_up(self) -> None:
-        """Start what starts ambassadors: it has a second of imports before it, best spent beside everything else."""
-        await self._warm.start()
 
     def start(self) -> None:
         """
