@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 
-MODULES = ("clover.cli.agent", "clover.cli.ambassador", "clover.control.agent", "clover.control.ambassador")
+MODULES = (
+    "clover.cli.agent",
+    "clover.cli.ambassador",
+    "clover.control.agent",
+    "clover.control.ambassador",
+    "uvicorn.lifespan.off",
+    "uvicorn.protocols.http.h11_impl",
+)
 """Imported once, so that no copy has to."""
 
 
@@ -16,7 +23,11 @@ def warm(descriptor: Annotated[int, typer.Argument(help="Number of an open socke
     """Fork processes that have everything imported; for Clover itself."""
     from clover.cli.main import main
     from clover.runtime.local.warm import serve
+    from clover.spec.configuration import MODELS
 
     for name in MODULES:
         importlib.import_module(name)
+    for model in MODELS.values():
+        # Its validator is built on first use, unless it is built here: for all copies.
+        model.model_rebuild()
     serve(socket.socket(fileno=descriptor), main)
