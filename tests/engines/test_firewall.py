@@ -7,7 +7,9 @@ import contextlib
 import http.client
 import ipaddress
 import json
+import os
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -421,6 +423,22 @@ def test_workers_can_look_a_block_up_but_neither_list_nor_change_them(firewall):
     assert folder.stat().st_mode & 0o777 == 0o711
     assert (folder / "198.51.100.10").stat().st_mode & 0o777 == 0o600
     asyncio.run(way(firewall).unblock("198.51.100.10"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_workers_of_another_user_see_a_block_of_roots(server, open_directory):
+    told_ = replace(settings_for(FunctionType.FIREWALL, open_directory, to=backends(server.port)), user="www-data")
+    program = FIREWALL.render(told_)
+    write(program, told_)
+    for name in program.directories:
+        shutil.chown(open_directory / name, "www-data")
+    with running(program, told_) as engine, connected(engine) as client:
+        asyncio.run(way(engine).block("198.51.100.7"))
+        statuses = [client.get(address)[0] for address in ("198.51.100.7", "198.51.100.8")]
+
+    assert statuses == [403, 200]
+    assert "Permission denied" not in engine.text()
+    assert (open_directory / "blocks").stat().st_uid == 0
 
 
 # -- changes
