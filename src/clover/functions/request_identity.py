@@ -45,13 +45,15 @@ def address(text: str) -> str:
     return str(parsed)
 
 
-def client(forwarded_for: str) -> str:
+def client(forwarded_for: str, *, copied: bool = False) -> str:
     """
     Return who sent the request to the gateway: the last address in X-Forwarded-For that is no sidecar's.
 
-    What stands in front of it came with the request and is not looked at: '' when that last one is no address.
+    What stands in front of it came with the request and is not looked at: '' when that last one is no address. The
+    proxy that sends a copy of a request appends its own address, which says nothing of the client.
     """
-    for entry in reversed(forwarded_for.split(",")):
+    entries = forwarded_for.split(",")
+    for entry in reversed(entries[:-1] if copied else entries):
         if entry.strip() != SIDECAR:
             return address(entry)
     return ""

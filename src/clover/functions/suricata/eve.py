@@ -185,7 +185,7 @@ def _alert_from(record: dict[str, Any], now: float) -> Alert | None:
         rule_id=rule_id,
         message=_text(raised, "signature", _MESSAGE),
         severity=_number(raised, "severity") or 3,
-        client=(request.client or request_identity.client(_text(raised, "xff", _HOST))) if told else "",
+        client=request.client if told else "",
         trace_id=identity.trace_id if identity else "",
         span_id=identity.span_id if identity else "",
         join=Join.TRACE_ID if identity else Join.NONE,
@@ -205,13 +205,14 @@ def _request_from(record: dict[str, Any]) -> _Request:
             if values is not None and isinstance(value := header.get("value"), str):
                 values.append(value)
     forwarded_for = ",".join(named["x-forwarded-for"]) or _text(http, "xff", MOST_RECORD_BYTES)
-    host, port = _text(http, "hostname", _HOST), _number(http, "http_port")
+    name, port = _text(http, "hostname", _HOST), _number(http, "http_port")
+    host = name if port is None else f"{name}:{port}"
     return _Request(
         # Two of them would be none by the standard.
         identity=request_identity.trace_context(named["traceparent"][0]) if len(named["traceparent"]) == 1 else None,
-        client=request_identity.client(forwarded_for),
+        client=request_identity.client(forwarded_for, copied=host != original_host(host)),
         method=_text(http, "http_method", _METHOD),
-        host=original_host(host if port is None else f"{host}:{port}"),
+        host=original_host(host),
         url=_text(http, "url", _URL),
     )
 
