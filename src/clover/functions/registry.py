@@ -8,6 +8,8 @@ from clover.functions.driver import Driver
 from clover.functions.haproxy import driver as haproxy
 from clover.functions.modsecurity import driver as modsecurity
 from clover.functions.nginx import driver as nginx
+from clover.functions.suricata import driver as suricata
+from clover.functions.varnish import driver as varnish
 from clover.kit.requirements import Requirement
 from clover.spec.chain import Chain, FunctionType
 from clover.spec.nearest import did_you_mean
@@ -17,6 +19,8 @@ DRIVERS: tuple[Driver, ...] = (
     haproxy.LoadBalancer(),
     nginx.LoadBalancer(),
     nginx.Cache(),
+    varnish.Cache(),
+    suricata.Ids(),
     nginx.Server(),
     command.Server(),
 )
