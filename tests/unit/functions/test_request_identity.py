@@ -58,6 +58,6 @@ def test_no_text_is_too_strange(text):
 
 
 def test_the_proxy_that_copies_a_request_appends_itself_and_is_not_the_client():
-    assert request_identity.client("203.0.113.9, 198.51.100.7,10.244.0.2", copied=True) == "198.51.100.7"
-    assert request_identity.client("198.51.100.7, 127.0.0.6, 10.244.0.5", copied=True) == "198.51.100.7"
-    assert request_identity.client("10.244.0.2", copied=True) == ""
+    assert client("203.0.113.9, 198.51.100.7,10.244.0.2", copied=True) == "198.51.100.7"
+    assert client("198.51.100.7, 127.0.0.6, 10.244.0.5", copied=True) == "198.51.100.7"
+    assert client("10.244.0.2", copied=True) == ""
