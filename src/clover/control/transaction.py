@@ -16,7 +16,7 @@ import errno
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from opentelemetry.context import Context
@@ -235,6 +235,7 @@ class Transactions:
                 Code.FAILED_PRECONDITION,
                 "CLV3301",
                 f"generation {now} of {self._name} is in force, not the expected {expected}: it was changed meanwhile",
+                where=self._where,
                 hint="look at what is in force now, and try again",
                 preconditions={"GENERATION": ""},
                 metadata={"generation": str(now), "expected": str(expected)},
@@ -246,6 +247,7 @@ class Transactions:
                 Code.FAILED_PRECONDITION,
                 "CLV3309",
                 f"{self._name} cannot be changed while it runs: its engine is {self._ambassador.engine!r}",
+                where=self._where,
                 hint="edit the chain file, then clover up",
                 preconditions={"ENGINE": ""},
             )
@@ -282,6 +284,7 @@ class Transactions:
                 Code.FAILED_PRECONDITION,
                 "CLV3305",
                 f"{running.name} refuses the configuration of {self._name}: {words}",
+                where=self._where,
                 preconditions={"ENGINE": ""},
             )
 
@@ -329,13 +332,21 @@ class Transactions:
             )
             what = f"{running.name} did not take the change of {self._name}: {words}; {text}"
             return call_error(
-                Code.INTERNAL, "CLV3307", what, hint="clover status", preconditions={"ENGINE": ""}, metadata=facts
+                Code.INTERNAL,
+                "CLV3307",
+                what,
+                where=self._where,
+                hint="clover status",
+                preconditions={"ENGINE": ""},
+                metadata=facts,
             )
         else:
             text = f"generation {before.generation} was put back"
             await self._settled()
         what = f"{running.name} did not take the change of {self._name}, and {text}: {words}"
-        return call_error(Code.ABORTED, "CLV3306", what, preconditions={"ENGINE": ""}, metadata=facts)
+        return call_error(
+            Code.ABORTED, "CLV3306", what, where=self._where, preconditions={"ENGINE": ""}, metadata=facts
+        )
 
     def _refuse_for_disk(self, failure: OSError) -> NoReturn:
         code = Code.RESOURCE_EXHAUSTED if failure.errno in _FULL else Code.INTERNAL
@@ -398,6 +409,7 @@ class Transactions:
                 Code.UNAVAILABLE,
                 "CLV3308",
                 f"{what}: {self._health.message}",
+                where=self._where,
                 hint="clover status",
                 preconditions={"ENGINE": ""},
             ) from failure
@@ -425,7 +437,7 @@ class Transactions:
         """Tell the engine again; if it refuses what a change that was cut short has left, put the older one back."""
         wanted = self.state
         try:
-            how = await running.change(self._settings(other or wanted), self._settings(wanted))
+            how = await running.change(self._settings(other or _unknown(wanted)), self._settings(wanted))
             await running.confirm(self._settings(wanted), how)
         except EngineDownError:
             raise
@@ -460,6 +472,10 @@ class Transactions:
     def _name(self) -> str:
         return repr(self._ambassador.function)
 
+    @property
+    def _where(self) -> str:
+        return f"workload {self._ambassador.workload}"
+
     def _settings(self, state: State) -> Settings:
         return settings_from(self._ambassador, state)
 
@@ -472,6 +488,11 @@ class Transactions:
         self.changing = changing
         self.news.set()
         self.news = asyncio.Event()
+
+
+def _unknown(wanted: State) -> State:
+    """Return what an engine works by of which nothing is known: something that has nothing in common with `wanted`."""
+    return replace(wanted, generation=0, configuration=type(wanted.configuration)(), files={})
 
 
 def _words(failure: Exception) -> str:
