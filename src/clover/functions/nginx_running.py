@@ -24,6 +24,13 @@ CONFIRM_S = 10.0
 """How long a reload may take: with the whole Core Rule Set it is a third of a second on an idle machine."""
 IN_A_ROW = 3
 """So many new connections, one after the other, are answered by the new generation before it counts as in force."""
+LEAVE_S = 0.0
+"""How long workers that go ask their clients to close connections, before they close what is left.
+
+nginx waits as long again. It does not look whether a request is on its way on a connection that it closes, and such a
+request is lost unless it may be sent twice. nginx 1.22 has no setting against that (`keepalive_min_timeout` is of 1.27).
+"""
+_LEAVING = "leaving"
 _PAUSE_S = 0.02
 _ANSWER_S = 2.0
 _MOST_BYTES = 64 * 1024
@@ -31,7 +38,8 @@ _MOST_WORDS = 2000
 _IN_FORCE = re.compile(r"generation (\d+) worker (\d+)\n", re.ASCII)
 _WORKER = "nginx: worker process"
 _ACCESS = b'{"log":"access"'
-_EMERGENCY = re.compile(rb" \[emerg\] ")
+# In a rootless namespace there are no groups to set: nginx says so, and goes on.
+_EMERGENCY = re.compile(rb" \[emerg\] (?!\d+#\d+: initgroups\()")
 _ANYTHING = re.compile(rb".")
 _COUNTERS = re.compile(
     r"Active connections: (?P<connections_active>\d+) \n"
@@ -59,10 +67,17 @@ class NginxRunning:
         return cls(directory=settings.directory, status_port=settings.status_port)
 
     async def change(self, before: Settings, after: Settings) -> How:
-        """Tell the master to read `conf/current` again. Raises EngineDownError."""
-        del before, after
+        """
+        Tell the master to read `conf/current` again. Raises EngineDownError.
+
+        Workers of the generation that goes ask their clients to close connections from here on: see LEAVE_S.
+        """
         self._said_before = _size(self._log)
         with self._master() as master:
+            _say_whether_it_leaves(after, False)
+            if before.generation != after.generation:
+                _say_whether_it_leaves(before, True)
+            await asyncio.sleep(LEAVE_S)
             signal.pidfd_send_signal(master.descriptor, signal.SIGHUP)
         return How.RELOAD
 
@@ -158,6 +173,15 @@ class NginxRunning:
             return ""
         words = [line for line in lines if not line.startswith(_ACCESS) and wanted.search(line)]
         return b"; ".join(words).decode("utf-8", "replace")[:_MOST_WORDS]
+
+
+def _say_whether_it_leaves(generation: Settings, leaves: bool) -> None:
+    file = Path(generation.folder, _LEAVING)
+    with contextlib.suppress(OSError):  # then it cannot be said, and the change goes on without
+        if leaves:
+            file.touch()
+        else:
+            file.unlink(missing_ok=True)
 
 
 class _Master(NamedTuple):
