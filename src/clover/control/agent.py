@@ -254,6 +254,8 @@ _UPLOAD = ("function", "version", "path", "expectedGeneration")
 def _object(body: bytes) -> Json:
     try:
         data = json.loads(body)
+        # JSON can name halves of characters, which no message can hold and no answer could repeat.
+        json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as failure:
         raise DocumentError(_bad("body", f"the body is not JSON: {failure}")) from None
     if not isinstance(data, dict):

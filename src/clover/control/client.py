@@ -27,7 +27,8 @@ from clover.errors import CloverError, FunctionError, MeshError, Problem
 
 MESSAGE_BYTES = 16 << 20
 READY_S = 2.0
-"""So long a first connection may take before the call is tried without it, to learn why there is none."""
+"""So long a connection may take before the call is tried without it, to learn why there is none."""
+_UNDECIDED = (grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING)
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", MESSAGE_BYTES),
@@ -43,6 +44,7 @@ _PROXY = re.compile(
     r"upstream connect error|no healthy upstream|upstream request timeout|cluster_not_found|reset reason"
 )
 """How Envoy's own answers begin."""
+_NAMELESS = re.compile(r"errors resolving|lookup failed|DNS|name resolution", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,9 +147,10 @@ class Client:
         channel = self._channels.get(address)
         if channel is None:
             channel = self._channels[address] = grpc.aio.insecure_channel(address, options=_OPTIONS)
-        if channel.get_state(try_to_connect=True) is not grpc.ChannelConnectivity.READY:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(channel.channel_ready(), min(timeout_s, READY_S))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(timeout_s, READY_S)):
+                while (state := channel.get_state(try_to_connect=True)) in _UNDECIDED:
+                    await channel.wait_for_state_change(state)
         return channel
 
 
@@ -263,7 +266,7 @@ def _of_the_way(answer: Answer, *, address: str, where: str, timeout_s: float) -
         return Problem(code="CLV3334", where=where, what=what, hint="ask for the state before trying again")
     if answer.code != "UNAVAILABLE":
         return None
-    if "DNS" in answer.message or "name resolution" in answer.message.lower():
+    if _NAMELESS.search(answer.message):
         return Problem(code="CLV3333", where=where, what=f"the mesh has no name {host!r}: {answer.message}")
     if "no healthy upstream" in answer.message or "cluster_not_found" in answer.message:
         what = f"the mesh knows no instance behind {address!r}: {answer.message}"
