@@ -117,6 +117,25 @@ class BreakdownAnswer(TypedDict):
     networkMs: float
 
 
+class StoredChangeAnswer(TypedDict):
+    """What was changed while the chain ran, or should have been."""
+
+    timeUnixNano: int
+    function: str
+    version: str
+    workload: str
+    method: str
+    outcome: str
+    generation: int
+    previous: int
+    how: str
+    durationMs: float
+    summary: str
+    diff: str
+    traceId: str
+    spanId: str
+
+
 class TraceAnswer(TypedDict):
     """One trace whole."""
 
@@ -127,6 +146,8 @@ class TraceAnswer(TypedDict):
     spans: list[SpanAnswer]
     logs: list[LogAnswer]
     breakdown: list[BreakdownAnswer]
+    changes: NotRequired[list[StoredChangeAnswer]]
+    """What was changed before the trace began and may explain it, the last first."""
 
 
 class ChangeAnswer(TypedDict):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -128,6 +128,7 @@ class Client:
 
     def __init__(self, chain: RunningChain) -> None:
         self.chain = chain
+        self.socket = chain.socket
 
     def get(self, path: str, query: Mapping[str, object] | None = None, *, wait_s: float = 0) -> Any:
         """Return the answer to a question; empty values of the query are left out."""
@@ -135,11 +136,29 @@ class Client:
 
     def post(self, path: str, body: Mapping[str, object]) -> Any:
         """Send a change and return what the node did."""
-        return self._call("POST", path, body=json.dumps(body).encode())
+        return self._call("POST", path, body=encoded(body))
 
     def delete(self, path: str, query: Mapping[str, object] | None = None) -> Any:
         """Delete what is at `path` and return what the node did."""
         return self._call("DELETE", path, query=query)
+
+    def stream(
+        self, path: str, query: Mapping[str, object] | None = None, *, body: Mapping[str, object] | None = None
+    ) -> Iterator[Any]:
+        """Yield what comes, a JSON value a line, until the other side ends it; with a body by POST, else by GET."""
+        connection = unix_http.Connection(self.socket, timeout_s=TIMEOUT_S)
+        try:
+            answer = self._asked(connection, "GET" if body is None else "POST", path, query, encoded(body))
+            if answer.status >= 400:
+                raise self._error(answer.status, self._parsed(answer.status, answer.read()))
+            # An empty line says that the other side lives.
+            while line := answer.readline():
+                if line.strip():
+                    yield self._parsed(answer.status, line)
+        except (OSError, http.client.HTTPException) as failure:
+            raise self._silent(failure, TIMEOUT_S) from None
+        finally:
+            connection.close()
 
     def instances(self) -> list[Instance]:
         """Return every workload of the chain, the gateway included."""
@@ -160,25 +179,37 @@ class Client:
         body: bytes | None = None,
         timeout_s: float = TIMEOUT_S,
     ) -> Any:
-        pairs = {key: value for key, value in (query or {}).items() if value not in ("", None, [], ())}
-        target = quote(path) + (f"?{urlencode(pairs, doseq=True)}" if pairs else "")
-        connection = unix_http.Connection(self.chain.socket, timeout_s=timeout_s)
+        connection = unix_http.Connection(self.socket, timeout_s=timeout_s)
         try:
-            headers = {"Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, target, body=body, headers=headers)
-            answer = connection.getresponse()
+            answer = self._asked(connection, method, path, query, body)
             status, content = answer.status, answer.read()
         except (OSError, http.client.HTTPException) as failure:
-            raise self._silent(failure) from None
+            raise self._silent(failure, timeout_s) from None
         finally:
             connection.close()
-        try:
-            value = json.loads(content)
-        except ValueError:
-            raise self._silent(f"it answered {status} with {content[:80]!r}") from None
+        value = self._parsed(status, content)
         if status >= 400:
             raise self._error(status, value)
         return value
+
+    def _asked(
+        self,
+        connection: unix_http.Connection,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None,
+        body: bytes | None,
+    ) -> http.client.HTTPResponse:
+        pairs = {key: value for key, value in (query or {}).items() if value not in ("", None, [], ())}
+        target = quote(path) + (f"?{urlencode(pairs, doseq=True)}" if pairs else "")
+        connection.request(method, target, body=body, headers={"Content-Type": "application/json"} if body else {})
+        return connection.getresponse()
+
+    def _parsed(self, status: int, content: bytes) -> Any:
+        try:
+            return json.loads(content)
+        except ValueError:
+            raise self._silent(f"it answered {status} with {content[:80]!r}") from None
 
     def _error(self, status: int, value: Any) -> CloverError:
         try:
@@ -186,16 +217,21 @@ class Client:
         except (TypeError, KeyError):
             return self._silent(f"it answered {status} with {json.dumps(value)[:80]}")
 
-    def _silent(self, why: object) -> MeshError:
-        reason = f"no answer within {TIMEOUT_S:.0f} s" if isinstance(why, TimeoutError) else why
+    def _silent(self, why: object, timeout_s: float = TIMEOUT_S) -> MeshError:
+        reason = f"no answer within {timeout_s:.0f} s" if isinstance(why, TimeoutError) else why
         return MeshError(
             Problem(
                 code="CLV5205",
-                where=str(self.chain.socket),
+                where=str(self.socket),
                 what=f"the node of chain {self.chain.name!r} does not answer: {reason}",
                 hint=f"see {self.chain.directory / 'node.log'}, or start again: clover down {self.chain.name}",
             )
         )
+
+
+def encoded(body: Mapping[str, object] | None) -> bytes | None:
+    """Return the body of a request as it is sent."""
+    return None if body is None else json.dumps(body).encode()
 
 
 def _usage(code: str, where: str, what: str, hint: str) -> DocumentError:

@@ -15,6 +15,27 @@ FUNCTION, PROXY, NETWORK, WAITING, NOTHING = range(5)
 """What a moment of a hop is spent with."""
 
 
+GRPC_STATUSES = (
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+)
+
+
 @dataclass(slots=True, kw_only=True, eq=False)
 class Hop:
     """One visit to one workload."""
@@ -45,8 +66,13 @@ class Hop:
 
     @property
     def status(self) -> str:
-        """The HTTP status that this hop answered with; '' when it never answered."""
-        return http_status(self.entry)
+        """
+        The HTTP status that this hop answered with, of a gRPC call that failed its status; '' when it never answered.
+
+        gRPC tells in a trailer how a call ended: its HTTP status is 200 whatever happens.
+        """
+        called = next((said for span in self.spans if (said := grpc_status(span))), "")
+        return called if called not in ("", "OK") else http_status(self.entry) or called
 
     @property
     def flags(self) -> str:
@@ -149,6 +175,12 @@ def http_status(span: SpanAnswer) -> str:
     """Return the HTTP status of a span; '' if it has none."""
     status = attribute(span, "http.status_code", "http.response.status_code")
     return "" if status == "0" else status
+
+
+def grpc_status(span: SpanAnswer) -> str:
+    """Return the gRPC status that a call ended with, by name; '' if the span is no such call."""
+    code = attribute(span, "rpc.grpc.status_code", "grpc.status_code")
+    return GRPC_STATUSES[int(code)] if code.isascii() and code.isdigit() and int(code) < len(GRPC_STATUSES) else code
 
 
 def response_flags(span: SpanAnswer) -> list[str]:

@@ -16,6 +16,14 @@ _DENIED = re.compile(r"ModSecurity: Access denied with code (\d{3})")
 _VERDICTS = ("949", "959", "980")
 """Rules of the Core Rule Set that add up what other rules found; they decide, and the others say why."""
 
+JOINS = {
+    "trace-id": "its trace id",
+    "flow-transaction": "flow and transaction",
+    "address-time": "address and time",
+}
+"""How an alert was joined to its request, in words."""
+_TRUE = (True, 1, "true", "1", "yes")
+
 SIDECAR = "127.0.0.6"
 """Where a sidecar's connections to its own function come from."""
 
@@ -40,9 +48,9 @@ class Verdict:
 
 
 def source(log: LogAnswer) -> str:
-    """Return `envoy`, `access`, `waf` or `` (anything else that a function printed)."""
+    """Return `envoy`, `access`, `alert`, `change`, `waf` or `` (anything else that a function printed)."""
     declared = log["attributes"].get("log", "")
-    if declared in ("envoy", "access"):
+    if declared in ("envoy", "access", "alert", "change"):
         return declared
     record = _record(log["body"])
     if record.get("log") == "access":
@@ -76,6 +84,40 @@ def verdict(logs: Iterable[LogAnswer]) -> Verdict | None:
     return Verdict(blocked=blocked, findings=tuple(ordered))
 
 
+def refusal(logs: Iterable[LogAnswer]) -> str:
+    """Return why a firewall refused the request before its rules had a look: because of who sent it; '' if not so."""
+    for log in logs:
+        if source(log) != "access":
+            continue
+        record = _record(log["body"])
+        client = screen.printable(str(record.get("client", "")))
+        if record.get("blocked") in _TRUE:
+            return f"client {client} is blocked for now (see: clover firewall list)"
+        if record.get("denied") in _TRUE:
+            return f"client {client} is in a denied network"
+    return ""
+
+
+def alert(log: LogAnswer) -> str:
+    """Return an alert as it stands below its hop: `alert "a scanner" (rule 9000001, severity 1, joined by ...)`."""
+    said = log["attributes"]
+    message = said.get("clover.alert.message", "") or log["body"]
+    about = [f"rule {said.get('clover.alert.rule_id', '?')}", f"severity {said.get('clover.alert.severity', '?')}"]
+    if joined := JOINS.get(said.get("clover.alert.join", "")):
+        about.append(f"joined by {joined}")
+    if client := said.get("clover.alert.client"):
+        about.append(f"client {client}")
+    return screen.printable(f'alert "{message}" ({", ".join(about)})')
+
+
+def change(log: LogAnswer) -> str:
+    """Return a change as it stands below its hop."""
+    said = log["attributes"]
+    outcome = said.get("clover.change.outcome", "")
+    words = log["body"] or said.get("clover.change.summary", "")
+    return screen.printable(words if outcome in ("applied", "") else f"{outcome.replace('-', ' ')}: {words}")
+
+
 def summary(log: LogAnswer) -> str:
     """Return the line as a reader of a trace wants it."""
     record = {**_record(log["body"]), **log["attributes"]}
@@ -84,6 +126,10 @@ def summary(log: LogAnswer) -> str:
             return _access(record)
         case "envoy":
             return _envoy(record, log["body"])
+        case "alert":
+            return alert(log)
+        case "change":
+            return f"change: {change(log)}"
         case "waf":
             said = verdict([log])
             rules = ", ".join(finding.rule for finding in said.findings) if said else ""
@@ -114,6 +160,12 @@ def _access(record: dict[str, Any]) -> str:
         parts.append(f"to {upstream}")
     if cached := str(record.get("cache", "")).strip("-"):
         parts.append(f"cache {cached}")
+    if record.get("blocked") in _TRUE:
+        parts.append("client blocked")
+    if record.get("denied") in _TRUE:
+        parts.append("client in a denied network")
+    if (generation := _number(record.get("generation"))) is not None:
+        parts.append(f"generation {generation:.0f}")
     return screen.printable(", ".join(parts))
 
 

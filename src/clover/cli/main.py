@@ -37,7 +37,7 @@ class Entry:
     """A command, as `clover --help` lists it."""
 
     name: str
-    """Name of the command, of its module in this package, and of the function in there."""
+    """Name of the command, of its module in this package, and of the function in there (`app` if it has verbs)."""
     summary: str
     hidden: bool = False
     """True: it is for Clover itself."""
@@ -52,14 +52,21 @@ COMMANDS = (
     Entry(name="apply", summary="Bring Istio resources into force in a running chain."),
     Entry(name="get", summary="Show the Istio resources in force."),
     Entry(name="delete", summary="Take an Istio resource out of force."),
+    Entry(name="control", summary="Show what a function is told, and change it while it runs."),
+    Entry(name="ids", summary="Change the rules of the intrusion detection system."),
+    Entry(name="firewall", summary="Block clients, and see who is blocked."),
     Entry(name="traces", summary="List requests that were traced."),
     Entry(name="trace", summary="Show one request, hop by hop, with its log lines."),
+    Entry(name="alerts", summary="Show what the intrusion detection system has found."),
+    Entry(name="changes", summary="Show what was changed, when and how."),
     Entry(name="logs", summary="Show the log lines of a function."),
     Entry(name="proxy", summary="Show what a sidecar really has."),
     Entry(name="exec", summary="Run a command inside the network of a function."),
     Entry(name="doctor", summary="Check that this machine can run a chain."),
     Entry(name="schema", summary="Print the JSON Schema of the chain file."),
     Entry(name="node", summary="The process behind a running chain.", hidden=True),
+    Entry(name="ambassador", summary="The process that controls a function's engine.", hidden=True),
+    Entry(name="agent", summary="The process that takes orders to the ambassadors.", hidden=True),
     Entry(name="warm", summary="The process that ambassadors are forked from.", hidden=True),
 )
 
@@ -121,6 +128,8 @@ def _root(
 
 def _imported(name: str) -> Command:
     module = importlib.import_module(f"clover.cli.{name}")
+    if isinstance(family := getattr(module, "app", None), typer.Typer):
+        return get_command(family)
     single = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
     # `exec` passes options on that it does not know; a command with such wishes says so in CONTEXT_SETTINGS.
     single.command(name, context_settings=getattr(module, "CONTEXT_SETTINGS", None))(getattr(module, name))

@@ -31,6 +31,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2))
 
 
+def print_line(value: Any) -> None:
+    """Print one value of many that come over time, on a line of its own."""
+    print(json.dumps(value), flush=True)
+
+
 def error_from(value: Mapping[str, Any]) -> CloverError:
     """
     Return the error that `{"problems": [...], "exitCode": n}` stands for, as a node sends it.

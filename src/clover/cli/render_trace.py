@@ -10,13 +10,17 @@ from urllib.parse import urlsplit
 from rich.cells import cell_len
 from rich.text import Text
 
-from clover.cli import flags, hops, loglines, screen
-from clover.cli.answers import LogAnswer, SpanAnswer, TraceAnswer
+from clover.cli import flags, hops, loglines, render_events, screen
+from clover.cli.answers import LogAnswer, SpanAnswer, StoredChangeAnswer, TraceAnswer
 from clover.cli.hops import Hop
 from clover.cli.screen import Column, Marks
 
 LABEL_CELLS = 34
 """A longer name of a hop is cut; deep trees lose their ends, not their bars."""
+CHANGES_SHOWN = 3
+"""More changes before a trace are counted, unless everything is asked for."""
+SUMMARY_CELLS = 100
+_CHANGES = (Column(title="", right=True), Column(title=""), Column(title=""))
 _BAR_STYLES = {
     hops.FUNCTION: "green",
     hops.PROXY: "magenta",
@@ -41,6 +45,9 @@ def lines(
     if visits:
         yield Text("")
         yield from _waterfall(trace, visits, logs, width=width, marks=marks, full=full)
+    if changes := trace.get("changes"):
+        yield Text("")
+        yield from _changes_before(trace, changes, full=full)
     if trace["breakdown"]:
         yield Text("")
         yield from _breakdown(trace, labels)
@@ -131,6 +138,13 @@ def _notes(hop: Hop, logs: Sequence[LogAnswer], *, marks: Marks, full: bool) -> 
         for finding in others:
             data = f" ({screen.cut(screen.printable(finding.data), 60)})" if finding.data else ""
             yield Text(f"  {screen.printable(finding.message)} [{finding.rule}]{data}", style="red")
+    if refused := loglines.refusal(logs):
+        yield Text(f"{marks.bad} refused: {refused}", style="bold red")
+    for log in logs:
+        if loglines.source(log) == "alert":
+            yield Text(loglines.alert(log), style="bold red")
+        elif loglines.source(log) == "change":
+            yield Text(loglines.change(log), style="cyan")
     for cached in filter(None, map(loglines.cache, logs)):
         yield Text(f"cache {cached}", style="cyan")
     for call in hops.failed_attempts(hop):
@@ -152,6 +166,27 @@ def _notes(hop: Hop, logs: Sequence[LogAnswer], *, marks: Marks, full: bool) -> 
             + (f"  self {screen.duration(span['selfMs'])}  {span['spanId']}" if full else ""),
             style="red" if span["status"] == "Error" else "dim",
         )
+
+
+def _changes_before(trace: TraceAnswer, changes: Sequence[StoredChangeAnswer], *, full: bool) -> Iterator[Text]:
+    """Yield the last changes that may explain the trace: what was changed before this got slow."""
+    start = min(span["startUnixNano"] for span in trace["spans"])
+    shown = changes if full else changes[:CHANGES_SHOWN]
+    yield Text("CHANGED BEFORE", style="bold")
+    rows: list[list[Text | str]] = []
+    for change in shown:
+        generations = render_events.generations(change)
+        what = f"generation {generations}: {change['summary']}" if generations else change["summary"]
+        rows.append(
+            [
+                f"-{screen.duration((start - change['timeUnixNano']) / 1_000_000)}",
+                render_events.function(change),
+                screen.cut(screen.printable(what), SUMMARY_CELLS),
+            ]
+        )
+    yield from list(screen.table(_CHANGES, rows))[1:]
+    if more := len(changes) - len(shown):
+        yield Text(f"  and {screen.count(more, 'change')} before that: clover changes", style="dim")
 
 
 def _breakdown(trace: TraceAnswer, labels: Mapping[tuple[str, str], str]) -> Iterator[Text]:
@@ -192,7 +227,7 @@ def _logs(trace: TraceAnswer, labels: Mapping[tuple[str, str], str], *, full: bo
     for log, name in sorted(zip(shown, names, strict=True), key=lambda pair: pair[0]["timestampUnixNano"]):
         offset = (log["timestampUnixNano"] - start) / 1_000_000
         since = f"{'-' if offset < 0 else '+'}{screen.duration(abs(offset))}"
-        style = "red" if loglines.source(log) == "waf" else ""
+        style = "red" if loglines.source(log) in ("waf", "alert") else ""
         yield Text.assemble(f"{since:>10}  {name:<{cells}}  ", (loglines.summary(log), style))
 
 

@@ -85,17 +85,46 @@ class Column:
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[Text | str]]) -> Iterator[Text]:
     """Yield the header and the rows, each column as wide as its widest cell; no line ends in blanks."""
-    lines = [[Text(column.title, style="bold") for column in columns]]
-    lines += [[cell if isinstance(cell, Text) else Text(cell) for cell in row] for row in rows]
+    lines = [_header(columns), *map(_cells, rows)]
     widths = [max(cell_len(line[at].plain) for line in lines) for at in range(len(columns))]
     for line in lines:
-        row = Text()
-        for cell, column, wide in zip(line, columns, widths, strict=True):
-            gap = " " * (wide - cell_len(cell.plain))
-            row.append("  " if row.plain or cell is not line[0] else "")
-            row.append_text(Text.assemble(gap, cell) if column.right else Text.assemble(cell, gap))
-        row.rstrip()
-        yield row
+        yield _laid_out(columns, line, widths)
+
+
+class GrowingTable:
+    """A table whose rows come one by one: a column never gets narrower, and what was printed stays as it is."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self._columns = columns
+        self._widths = [len(column.title) for column in columns]
+        self._begun = False
+
+    def lines(self, row: Sequence[Text | str]) -> Iterator[Text]:
+        """Yield the row, and before the first one the header."""
+        cells = _cells(row)
+        self._widths = [max(wide, cell_len(cell.plain)) for wide, cell in zip(self._widths, cells, strict=True)]
+        if not self._begun:
+            self._begun = True
+            yield _laid_out(self._columns, _header(self._columns), self._widths)
+        yield _laid_out(self._columns, cells, self._widths)
+
+
+def _header(columns: Sequence[Column]) -> list[Text]:
+    return [Text(column.title, style="bold") for column in columns]
+
+
+def _cells(row: Sequence[Text | str]) -> list[Text]:
+    return [cell if isinstance(cell, Text) else Text(cell) for cell in row]
+
+
+def _laid_out(columns: Sequence[Column], line: Sequence[Text], widths: Sequence[int]) -> Text:
+    row = Text()
+    for at, (cell, column, wide) in enumerate(zip(line, columns, widths, strict=True)):
+        gap = " " * (wide - cell_len(cell.plain))
+        row.append("  " if at else "")
+        row.append_text(Text.assemble(gap, cell) if column.right else Text.assemble(cell, gap))
+    row.rstrip()
+    return row
 
 
 def printable(text: str) -> str:
@@ -147,7 +176,9 @@ def count(number: int, noun: str) -> str:
 
 
 def status_style(status: str) -> str:
-    """Return the colour of an HTTP status."""
+    """Return the colour of an HTTP status, or of a gRPC status by name."""
+    if status.isupper():
+        return "green" if status == "OK" else "bold red"
     return {"2": "green", "3": "cyan", "4": "yellow", "5": "bold red"}.get(status[:1], "")
 
 

@@ -23,6 +23,9 @@ def traces(
     attribute: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only those with this span attribute; repeatable.")
     ] = None,
+    control: Annotated[
+        bool, typer.Option("--control", help="Calls of `clover control` and the like instead of clients' requests.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, at most.")] = 20,
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
@@ -40,6 +43,7 @@ def traces(
         "minDurationMs": "" if shortest_s is None else f"{shortest_s * 1000:g}",
         "sinceS": f"{seconds(since, option='--since'):g}" if since else "",
         "attribute": attribute or [],
+        "control": "true" if control else "",
         "limit": limit,
     }
     found: list[TraceSummary] = api.find(chain).get("/v1/traces", query)

@@ -100,6 +100,66 @@ class TraceSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAlert:
+    """What an intrusion detection system found, as it was told."""
+
+    id: str
+    time_unix_nano: int
+    rule_id: int
+    message: str
+    severity: int
+    """1 is the worst."""
+    client: str
+    """Who sent the request to the gateway; '' when nothing told."""
+    method: str
+    host: str
+    url: str
+    trace_id: str
+    """Of the request; '' when it could not be found."""
+    span_id: str
+    join: str
+    """How sure the trace id is: `trace-id`, `flow-transaction`, `address-time` or `none`."""
+    function: str
+    """The intrusion detection system."""
+    version: str
+    workload: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the alert as the API and `--json` show it."""
+        return _members(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What was changed while the chain ran, or should have been."""
+
+    time_unix_nano: int
+    function: str
+    """`mesh` when it was an Istio resource."""
+    version: str
+    workload: str
+    method: str
+    """The call that changed it: `Apply`, `AddRule`, `Block` ..., of the mesh `apply` and `delete`."""
+    outcome: str
+    """`applied`, or why it was not."""
+    generation: int
+    """In force since; 0 when the change has none."""
+    previous: int
+    how: str
+    """`runtime`, `reload` or ''."""
+    duration_ms: float
+    summary: str
+    diff: str
+    trace_id: str
+    """Of the call, or of what caused the change; '' for changes of the mesh."""
+    span_id: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the change as the API and `--json` show it."""
+        return _members(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rate:
     """What one version of a service did in the last seconds."""
 

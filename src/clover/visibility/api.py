@@ -18,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from clover.errors import CloverError, DocumentError, Problem
@@ -58,6 +58,18 @@ class Node(Protocol):
         """Return one trace whole, waiting for it to become complete."""
         ...
 
+    async def alerts(self, query: Mapping[str, str]) -> list[Json]:
+        """Return alerts that fit the query, oldest first."""
+        ...
+
+    async def changes(self, query: Mapping[str, str]) -> list[Json]:
+        """Return changes that fit the query, oldest first."""
+        ...
+
+    def following(self, what: str, query: Mapping[str, str]) -> AsyncIterator[Json | None]:
+        """Yield `alerts` or `changes` as they come; None when nothing has come for a while."""
+        ...
+
     async def proxy(self, workload: str, what: str) -> bytes:
         """Return JSON from the admin interface of a workload's sidecar."""
         ...
@@ -90,6 +102,18 @@ def application(node: Node) -> Starlette:
         wait_s = min(_number(request.query_params.get("waitS", "0"), "waitS"), WAIT_S)
         return JSONResponse(await node.trace(request.path_params["key"], wait_s=wait_s))
 
+    async def alerts(request: Request) -> Response:
+        query = dict(request.query_params)
+        if _truth(query.get("follow", "false")):
+            return _lines(node.following("alerts", query))
+        return JSONResponse(await node.alerts(query))
+
+    async def changes(request: Request) -> Response:
+        query = dict(request.query_params)
+        if _truth(query.get("follow", "false")):
+            return _lines(node.following("changes", query))
+        return JSONResponse(await node.changes(query))
+
     async def proxy(request: Request) -> Response:
         path = request.path_params
         return Response(await node.proxy(path["workload"], path["what"]), media_type="application/json")
@@ -102,6 +126,8 @@ def application(node: Node) -> Starlette:
             Route("/v1/resources/{kind}/{name}", delete, methods=["DELETE"]),
             Route("/v1/traces", traces),
             Route("/v1/traces/{key}", trace),
+            Route("/v1/alerts", alerts),
+            Route("/v1/changes", changes),
             Route("/v1/proxies/{workload}/{what}", proxy),
         ],
         exception_handlers={CloverError: _refused, HTTPException: _unknown, Exception: _broken},
@@ -184,6 +210,16 @@ def _broken(request: Request, failure: Exception) -> Response:
     return JSONResponse({"problems": [problem.as_json()], "exitCode": 1}, status_code=500)
 
 
+def _lines(values: AsyncIterator[Json | None]) -> Response:
+    """Answer with a JSON value a line, as they come; an empty line tells that this side lives."""
+
+    async def text() -> AsyncIterator[str]:
+        async for value in values:
+            yield "\n" if value is None else f"{json.dumps(value)}\n"
+
+    return StreamingResponse(text(), media_type="application/x-ndjson")
+
+
 async def _bounded(request: Request) -> bytes:
     body = bytearray()
     async for chunk in request.stream():
@@ -216,6 +252,12 @@ def _number(text: str, name: str) -> float:
     if not 0 <= number < 1e9:
         raise _bad_request(f"{name} is {text!r}, expected a number of seconds")
     return number
+
+
+def _truth(text: str) -> bool:
+    if text not in ("true", "false"):
+        raise _bad_request(f"follow is {text[:80]!r}, expected true or false")
+    return text == "true"
 
 
 def _bad_request(what: str) -> DocumentError:

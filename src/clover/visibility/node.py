@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clover.errors import DocumentError, MeshError, Problem
+from clover.errors import CloverError, DocumentError, MeshError, Problem
 from clover.kit import documents as yaml
 from clover.kit import unix_http
 from clover.kit.documents import Document
@@ -21,6 +21,7 @@ from clover.runtime.plan import Plan, WorkloadPlan
 from clover.runtime.status import State, WorkloadStatus
 from clover.telemetry import query
 from clover.telemetry.store.store import Store
+from clover.visibility import recorded
 
 Json = dict[str, Any]
 
@@ -91,7 +92,15 @@ class RunningNode:
         """Apply resources, all or none; every document that is wrong is reported."""
         found, malformed = _documents(documents)
         parsed, wrong = parse.inspect(found, namespace=self.namespace)
-        return _outcome(await self.controller.apply(parsed, unreadable=(*malformed, *wrong), dry_run=dry_run))
+        try:
+            outcome = await self.controller.apply(parsed, unreadable=(*malformed, *wrong), dry_run=dry_run)
+        except CloverError as failure:
+            if not dry_run:
+                self._record(recorded.failed("apply", failure))
+            raise
+        if not dry_run:
+            self._record(recorded.made("apply", outcome))
+        return _outcome(outcome)
 
     def resources(self, kind: str, name: str, namespace: str) -> Json:
         """Return the resources in force that fit the arguments."""
@@ -110,7 +119,12 @@ class RunningNode:
 
     async def delete(self, kind: str, name: str, namespace: str) -> Json:
         """Delete a resource."""
-        outcome = await self.controller.delete(kind, namespace or self.namespace, name)
+        try:
+            outcome = await self.controller.delete(kind, namespace or self.namespace, name)
+        except CloverError as failure:
+            self._record(recorded.failed("delete", failure))
+            raise
+        self._record(recorded.made("delete", outcome))
         return {**_outcome(outcome)["resources"][0], "acknowledgedMs": outcome.acknowledged_ms}
 
     async def traces(self, query_parameters: Mapping[str, str], attributes: Sequence[str]) -> list[Json]:
@@ -119,8 +133,33 @@ class RunningNode:
         return [summary.as_json() for summary in found]
 
     async def trace(self, key: str, *, wait_s: float) -> Json:
-        """Return one trace with its logs."""
-        return (await query.trace(self.store, key, wait_s=wait_s)).as_json()
+        """Return one trace with its logs, and the changes that may explain it."""
+        found = await query.trace(self.store, key, wait_s=wait_s)
+        changes = await query.changes_before(self.store, found)
+        return {**found.as_json(), "changes": [change.as_json() for change in changes]}
+
+    async def alerts(self, query_parameters: Mapping[str, str]) -> list[Json]:
+        """Return alerts, oldest first."""
+        found = await query.recent(self.store, query.ALERTS, query.window_from(query_parameters))
+        return [alert.as_json() for alert in found]
+
+    async def changes(self, query_parameters: Mapping[str, str]) -> list[Json]:
+        """Return changes, oldest first."""
+        found = await query.recent(self.store, query.CHANGES, query.window_from(query_parameters))
+        return [change.as_json() for change in found]
+
+    def following(self, what: str, query_parameters: Mapping[str, str]) -> AsyncIterator[Json | None]:
+        """Yield alerts or changes as they come, None when nothing has come for a while."""
+        kind = {"alerts": query.ALERTS, "changes": query.CHANGES}[what]
+        wanted = query.window_from(query_parameters)
+        return self._following(kind, wanted)
+
+    async def _following(self, kind: query.Kind, wanted: query.Window) -> AsyncIterator[Json | None]:
+        async for event in query.follow(self.store, kind, wanted):
+            yield event.as_json() if event else None
+
+    def _record(self, change: recorded.Recorded) -> None:
+        self.store.note_logs(recorded.request(change, chain=self.plan.chain, time_unix_nano=time.time_ns()))
 
     async def proxy(self, workload: str, what: str) -> bytes:
         """Return what a sidecar's own admin interface says."""

@@ -1,7 +1,23 @@
-"""Questions to the store: which traces there are, everything about one, and how the services fare right now."""
+"""Questions to the store: which traces there are, everything about one, how the services fare, and what happened."""
 
+from clover.telemetry.query.events import ALERTS, CHANGES, Kind, Window, changes_before, follow, recent, window_from
 from clover.telemetry.query.rates import rates
 from clover.telemetry.query.search import Filter, filter_from, find_traces
 from clover.telemetry.query.traces import NoTraceError, trace
 
-__all__ = ["Filter", "NoTraceError", "filter_from", "find_traces", "rates", "trace"]
+__all__ = [
+    "ALERTS",
+    "CHANGES",
+    "Filter",
+    "Kind",
+    "NoTraceError",
+    "Window",
+    "changes_before",
+    "filter_from",
+    "find_traces",
+    "follow",
+    "rates",
+    "recent",
+    "trace",
+    "window_from",
+]

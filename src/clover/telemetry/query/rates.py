@@ -9,6 +9,8 @@ from __future__ import annotations
 from clover.telemetry.query.answers import Answers
 from clover.telemetry.records import Rate
 
+CONTROL_PORT = 50054
+"""Where ambassadors listen (`spec.chain.CONTROL_PORT`): calls to them are not what a function does."""
 DELAY_S = 1.5
 """How late the records of a request may come: Envoy sends its access log once a second."""
 # The first condition is there for the order of the table: it spares reading what is long past.
@@ -23,6 +25,7 @@ _COUNTS = f"""
         countIf(HttpStatus >= 500 OR HttpStatus = 0) AS errors, quantiles(0.5, 0.99)(DurationMs) AS durations
     FROM otel_logs
     WHERE Log = 'envoy' AND Direction IN ('inbound', 'gateway') AND {_WINDOW}
+        AND NOT startsWith(LogAttributes['upstream_cluster'], 'inbound|{CONTROL_PORT}|')
     GROUP BY service, version, workload ORDER BY service, version, workload"""  # noqa: S608
 _DURATIONS = f"""
     WITH Timestamp + toIntervalNanosecond(Duration) AS ended
@@ -31,6 +34,7 @@ _DURATIONS = f"""
         quantiles(0.5, 0.99)(Duration / 1e6) AS durations
     FROM otel_traces
     WHERE SpanKind = 'Server' AND (startsWith(UpstreamCluster, 'inbound|') OR Workload = 'gateway') AND {_WINDOW}
+        AND NOT startsWith(UpstreamCluster, 'inbound|{CONTROL_PORT}|')
     GROUP BY service, version, workload"""  # noqa: S608
 
 

@@ -42,6 +42,8 @@ class Filter:
     """Traces with a span that began in this many last seconds; 0: any time."""
     attributes: tuple[tuple[str, str], ...] = ()
     """Of the span or its resource."""
+    control: bool = False
+    """True: calls of the control interface; False: what clients asked the chain for."""
     limit: int = DEFAULT_LIMIT
 
 
@@ -53,7 +55,7 @@ def filter_from(query: Mapping[str, str], attributes: Sequence[str] = ()) -> Fil
     """
     problems: list[Problem] = []
     for name in query:
-        if name not in ("service", "status", "minDurationMs", "sinceS", "attribute", "limit"):
+        if name not in ("service", "status", "minDurationMs", "sinceS", "attribute", "control", "limit"):
             problems.append(_problem(name, f"there is no filter {name[:80]!r}"))
 
     def number(name: str, default: float) -> float:
@@ -65,6 +67,9 @@ def filter_from(query: Mapping[str, str], attributes: Sequence[str] = ()) -> Fil
             return default
 
     limit = number("limit", DEFAULT_LIMIT)
+    control = query.get("control", "")
+    if control not in ("", "true", "false"):
+        problems.append(_problem("control", f"control is {control[:80]!r}, expected 'true' or 'false'"))
     pairs = []
     for text in attributes:
         name, equals, value = text.partition("=")
@@ -77,6 +82,7 @@ def filter_from(query: Mapping[str, str], attributes: Sequence[str] = ()) -> Fil
         min_duration_ms=number("minDurationMs", 0.0),
         since_s=number("sinceS", 0.0),
         attributes=tuple(pairs),
+        control=control == "true",
         # Not `int(limit)`: a limit that is no whole number, or none at all, is for `check` to report.
         limit=int(limit) if limit == limit // 1 else 0,
     )
@@ -106,6 +112,18 @@ def _problem(where: str, what: str) -> Problem:
     return Problem(code="CLV6010", where=where, what=what)
 
 
+CONTROL = "(ParentSpanId = '' AND ScopeName = 'clover') OR ServiceName = 'control-agent'"
+"""Spans that make their trace one of the control interface: it began in the control agent, or in an ambassador."""
+_CALL_S = 900
+"""A call that began this long ago may still have spans of now."""
+
+
+def control_traces(since_s: float) -> str:
+    """Return the SELECT of the traces of control calls, of all time (0) or of all that can have spans since then."""
+    recent = f" AND Timestamp >= now64(9) - toIntervalSecond({int(since_s) + _CALL_S})" if since_s else ""
+    return f"SELECT TraceId FROM otel_traces WHERE ({CONTROL}){recent}"  # noqa: S608
+
+
 @dataclass(slots=True)
 class Query:
     """A SELECT being put together: conditions, and the values that they name."""
@@ -132,6 +150,7 @@ def search_query(wanted: Filter) -> tuple[str, dict[str, Any]]:
         spans.where(
             "Timestamp >= now64(9) - toIntervalMillisecond({since_ms:UInt64})", since_ms=int(wanted.since_s * 1000)
         )
+    spans.where(f"TraceId {'IN' if wanted.control else 'NOT IN'} ({control_traces(wanted.since_s)})")
     slow = Query(list(spans.conditions), dict(spans.parameters))
     if wanted.service:
         spans.where("ServiceName = {service:String}", service=wanted.service)

@@ -11,6 +11,7 @@ from typing import Any
 from clover.errors import DocumentError, Problem
 from clover.telemetry.query.answers import Answers, Waits
 from clover.telemetry.query.assemble import assemble
+from clover.telemetry.query.search import control_traces
 from clover.telemetry.records import LogLine, Span, Trace
 
 SPANS = 20_000
@@ -20,11 +21,11 @@ ARRIVAL_S = 1.5
 
 _HEX = re.compile(r"[0-9a-f]{8,32}")
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-_LATEST = """
+_LATEST = f"""
     SELECT TraceId AS trace_id FROM otel_traces
-    WHERE TraceId != '' AND Timestamp > now64(9) - toIntervalSecond({window_s:UInt64})
-        AND Timestamp <= now64(9) + toIntervalSecond(5)
-    GROUP BY TraceId ORDER BY min(Timestamp) DESC LIMIT 1"""
+    WHERE TraceId != '' AND Timestamp > now64(9) - toIntervalSecond({{window_s:UInt64}})
+        AND Timestamp <= now64(9) + toIntervalSecond(5) AND TraceId NOT IN ({control_traces(0)})
+    GROUP BY TraceId ORDER BY min(Timestamp) DESC LIMIT 1"""  # noqa: S608
 _LATEST_WINDOWS_S = (60, 3600, 10**9)
 _BY_REQUEST_ID = """
     SELECT DISTINCT TraceId AS trace_id FROM

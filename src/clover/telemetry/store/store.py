@@ -62,7 +62,7 @@ class Limits:
 class _Waiting:
     payload: bytes
     done: asyncio.Future[None] | None = None
-    """Resolved when the payload is on disk; None for lines, whose writers do not wait."""
+    """Resolved when the payload is on disk; None for what nobody waits for."""
     lines: int = 0
 
 
@@ -133,6 +133,12 @@ class Store:
     async def insert_logs(self, request: bytes) -> None:
         """Store an OTLP `ExportLogsServiceRequest`, as `insert_traces` does."""
         await self._insert(LOGS, request)
+
+    def note_logs(self, request: bytes) -> None:
+        """Store an OTLP `ExportLogsServiceRequest` without waiting; it is dropped when there is no room for it."""
+        queue = self._queues[LOGS]
+        if not self._closing and queue.bytes + len(request) <= self._limits.queue_bytes:
+            self._push(queue, _Waiting(payload=request))
 
     def insert_lines(self, resource: Mapping[str, str], lines: bytes) -> None:
         """

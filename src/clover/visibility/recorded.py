@@ -1,0 +1,73 @@
+"""Changes of the mesh as log records, of the same shape as those of the ambassadors: `clover changes` shows both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clover.errors import CloverError
+from clover.mesh.controller import Outcome
+from clover.telemetry import otlp
+from clover.telemetry.query.events import CHANGES, MESH
+
+EVENT = "clover.change"
+REFUSED = "refused"
+_NAMED = 5
+"""So many resources a summary names; the rest is counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """One change of the mesh."""
+
+    method: str
+    """`apply` or `delete`."""
+    outcome: str
+    """`applied`, `unchanged` or `refused`."""
+    summary: str
+    duration_ms: float = 0.0
+    """Until every sidecar had acknowledged it."""
+
+
+def made(method: str, outcome: Outcome) -> Recorded:
+    """Return the record of a change that the mesh took."""
+    changes = [
+        f"{change.kind} {change.namespace}/{change.name} {change.action}"
+        for change in outcome.changes
+        if change.action != "unchanged"
+    ]
+    return Recorded(
+        method=method,
+        outcome="applied" if changes else "unchanged",
+        summary=_listed(changes) or "nothing changed",
+        duration_ms=outcome.acknowledged_ms,
+    )
+
+
+def failed(method: str, failure: CloverError) -> Recorded:
+    """Return the record of a change that was refused, or taken back."""
+    told = [f"{problem.where}: {problem.what} [{problem.code}]" for problem in failure.problems]
+    return Recorded(method=method, outcome=REFUSED, summary=_listed(told)[:1000])
+
+
+def request(change: Recorded, *, chain: str, time_unix_nano: int) -> bytes:
+    """Return an OTLP `ExportLogsServiceRequest` with the record."""
+    record = otlp.LogRecord(
+        time_unix_nano=time_unix_nano,
+        event=EVENT,
+        body=f"{change.method}: {change.summary}",
+        attributes={
+            "log": CHANGES.log,
+            "clover.change.method": change.method,
+            "clover.change.outcome": change.outcome,
+            "clover.change.summary": change.summary,
+            "clover.change.duration_ms": round(change.duration_ms, 3),
+        },
+        severity=otlp.WARN if change.outcome == REFUSED else otlp.INFO,
+    )
+    return otlp.logs_request({"service.name": MESH, "service.namespace": chain}, [record])
+
+
+def _listed(items: Sequence[str]) -> str:
+    shown = ", ".join(items[:_NAMED])
+    return f"{shown} and {len(items) - _NAMED} more" if len(items) > _NAMED else shown
