@@ -48,15 +48,33 @@ http {{ access_log off; {temp} {servers} }}
 
 
 _WARM = """
-import gc, os, signal, sys
+import gc, os, re, signal, sys
 import clover.cli.ambassador
 from clover.cli.main import main
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 gc.collect()
 gc.freeze()
 print("warm", flush=True)
+KILLING = {
+    "open", "os.mkdir", "os.rename", "os.symlink", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.scandir",
+    "socket.connect", "subprocess.Popen", "os.posix_spawn",
+}
+
+def kill_at(wanted):
+    seen, armed = 0, False
+    def hook(event, arguments):
+        nonlocal seen, armed
+        if event == "os.mkdir" and re.search(r"/conf/[0-9]{6}$", os.fspath(arguments[0])):
+            armed = True
+        if armed and event in KILLING:
+            seen += 1
+            if seen == wanted:
+                os.write(1, f"killed at {event} {arguments[:2]}\\n".encode())
+                os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(hook)
+
 for line in sys.stdin:
-    folder, log = line.split()
+    folder, log, killed = line.split()
     pid = os.fork()
     if pid == 0:
         os.setsid()
@@ -64,12 +82,19 @@ for line in sys.stdin:
         os.dup2(os.open("/dev/null", os.O_RDONLY), 0)
         for number in (1, 2):
             os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), number)
+        if int(killed):
+            kill_at(int(killed))
         code = main(["ambassador", folder])
         sys.stdout.flush()
         os._exit(code)
     print(pid, flush=True)
 """
-"""Imports once and forks for each folder that it is told, as a chain does."""
+"""
+Imports once and forks for each folder that it is told, as a chain does.
+
+A copy can be told to kill itself when it is about to do something to the disk, the network or another process for the
+nth time after a change has begun.
+"""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,8 +131,8 @@ class Network:
         """Return the command that runs `argv` in there."""
         return ["nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--ipc", "--", *argv]
 
-    def ambassador(self, directory: Path) -> Copy:
-        """Start the ambassador of the function in this folder."""
+    def ambassador(self, directory: Path, *, killed_at: int = 0) -> Copy:
+        """Start the ambassador of the function in this folder; `killed_at` is a point in its first change, 0: never."""
         if self.warm is None:
             self.warm = subprocess.Popen(
                 self.inside(sys.executable, "-c", _WARM),
@@ -118,7 +143,7 @@ class Network:
             )
             assert self._said() == "warm"
         assert self.warm.stdin is not None
-        self.warm.stdin.write(f"{directory} {directory}/logs/ambassador.log\n")
+        self.warm.stdin.write(f"{directory} {directory}/logs/ambassador.log {killed_at}\n")
         self.warm.stdin.flush()
         return Copy(pid=int(self._said()))
 
@@ -238,8 +263,8 @@ class Controlled:
     def engine_log(self) -> str:
         return (self.directory / "logs/engine.log").read_text(errors="replace")
 
-    def start_ambassador(self) -> None:
-        self.ambassador = self.network.ambassador(self.directory)
+    def start_ambassador(self, *, killed_at: int = 0) -> None:
+        self.ambassador = self.network.ambassador(self.directory, killed_at=killed_at)
         wait_until(lambda: _accepts(self.network, CONTROL_PORT), what=self.ambassador_log)
 
     def kill_ambassador(self) -> None:
@@ -292,10 +317,12 @@ class Controlled:
     async def until_ready(self) -> control_pb2.State:
         """Wait until the engine works by what is in force, and return that."""
         async with asyncio.timeout(WAIT_S):
-            async for status in self.stream("Watch", "interval { nanos: 100000000 }"):
-                if status.engine_ready and not status.changing:
-                    return await self.state()
-        raise AssertionError
+            while True:
+                # A connection to the ambassador before this one may end just now.
+                with contextlib.suppress(grpc.aio.AioRpcError, Refusal):
+                    async for status in self.stream("Watch", "interval { nanos: 100000000 }"):
+                        if status.engine_ready and not status.changing:
+                            return await self.state()
 
     def fetch(self, path: str = "/", *, method: str = "GET", host: str = "chain.test") -> tuple[int, str]:
         """Return the status and the body of an answer of the function itself."""

@@ -160,3 +160,16 @@ def processes_with(text: str) -> list[str]:
                 if text in line:
                     found.append(f"{entry.name} {line}")
     return found
+
+
+CONFIGURED_TO = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}}}
+spec:
+  hosts: [{host}]
+  http:
+  - route:
+    - destination: {{host: {host}, subset: {subset}}}
+"""
+"""A policy that sends everything for a function to one of its versions."""

@@ -1,0 +1,279 @@
+"""Functions are controlled through their ambassadors, over the mesh, while requests go on."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import itertools
+import json
+import os
+import signal
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from harness import chains, load
+from harness.chains import eventually, get
+from harness.control import Agent, agent_of
+
+CHANGES = 100
+
+CHAIN = """
+apiVersion: clover/v1alpha1
+kind: Chain
+metadata: {name: changing}
+spec:
+  gateway: {port: 8080, to: waf}
+  functions:
+    waf: {type: firewall, to: lb, mirrorTo: ids}
+    lb:
+      type: load-balancer
+      versions:
+        v1: {engine: haproxy, to: [cache]}
+        v2: {engine: nginx, to: [cache]}
+    cache: {type: cache, engine: nginx, to: [web-1, web-2]}
+    ids: {type: ids, engine: suricata, config: {rules: [{id: 1, http: {field: uri, contains: no-such-thing}}]}}
+    web-1: {type: server}
+    web-2: {type: server}
+"""
+
+
+@pytest.fixture(scope="module")
+def changing(tmp_path_factory):
+    """A chain with every kind of function, and its control agent: (command, gateway, agent)."""
+    file = tmp_path_factory.mktemp("chain") / "chain.yaml"
+    file.write_text(CHAIN)
+    with chains.clover() as command:
+        up = json.loads(command.ok("up", file, "--port", str(chains.free_port()), "--json"))
+        yield command, up["gateway"], agent_of(command, "changing")
+
+
+def _backends(*hosts: str, weight: int = 1) -> list[dict[str, object]]:
+    return [{"host": host, "weight": weight + place} for place, host in enumerate(hosts)]
+
+
+def _changes() -> dict[tuple[str, str, str], list[dict[str, object]]]:
+    """Return for each function the two configurations that it changes between."""
+    return {
+        ("lb", "v1", "weights, at run time"): [
+            {"loadBalancer": {"backends": _backends("cache", weight=weight)}} for weight in (10, 20)
+        ],
+        ("lb", "v2", "an algorithm, by a reload"): [
+            {"loadBalancer": {"backends": _backends("cache"), "algorithm": name}}
+            for name in ("ALGORITHM_LEAST_CONNECTIONS", "ALGORITHM_RANDOM")
+        ],
+        ("cache", "", "the time that answers are kept"): [
+            {"cache": {"backends": _backends("web-1", "web-2"), "defaultTtl": seconds}} for seconds in ("5s", "6s")
+        ],
+        ("waf", "", "rules that do not apply"): [
+            {"firewall": {"backends": _backends("lb"), "excludedRules": [rule]}} for rule in (942100, 941100)
+        ],
+        ("web-1", "", "a page"): [
+            {"server": {"sites": [{"locations": [{"path": "/page", "respond": {"body": text}}]}]}}
+            for text in ("one", "two")
+        ],
+        ("ids", "", "rules"): [
+            {"ids": {"rules": [{"id": 1, "http": {"field": "FIELD_URI", "contains": text}}]}}
+            for text in ("no-such-thing", "nor-this")
+        ],
+    }
+
+
+def _change_often(agent: Agent, function: str, version: str, configurations: list[dict[str, object]]) -> set[str]:
+    methods = set()
+    for configuration in itertools.islice(itertools.cycle(configurations), CHANGES):
+        # Two of them follow each other in any case, so that each call changes something.
+        response = agent.ok(function, "Apply", {"configuration": configuration}, version=version)
+        methods.add(response["method"])
+    return methods
+
+
+def test_a_hundred_changes_of_each_kind_lose_no_request(changing):
+    command, gateway, agent = changing
+    with load.running(gateway, rate=200, token="lossless") as requests:
+        with concurrent.futures.ThreadPoolExecutor() as threads:
+            started = {
+                what: threads.submit(_change_often, agent, function, version, configurations)
+                for (function, version, what), configurations in _changes().items()
+            }
+            methods = {what: future.result() for what, future in started.items()}
+        # Also what is on its way when the last reload is done.
+        requests.wait_for(100)
+
+    requests.check_nothing_was_lost()
+    reload = {"METHOD_RELOAD"}
+    assert {what: found - {"METHOD_NONE"} for what, found in methods.items()} == {
+        "weights, at run time": {"METHOD_RUNTIME"},
+        "an algorithm, by a reload": reload,
+        "the time that answers are kept": reload,
+        "rules that do not apply": reload,
+        "a page": reload,
+        "rules": reload if "METHOD_RELOAD" in methods["rules"] else {"METHOD_RUNTIME"},
+    }
+    # The function at the entrance saw each of them, and answered each of them itself with 200.
+    log = Path(command.run, "changing", "w", "waf", "logs")
+    lines = b"".join(file.read_bytes() for file in sorted(log.glob("engine.log*"), reverse=True)).splitlines()
+    seen = [json.loads(line) for line in lines if line.startswith(b'{"log":"access"') and b"lossless=" in line]
+    assert {int(entry["path"].partition("=")[2]) for entry in seen} == set(range(requests.sent))
+    assert {entry["status"] for entry in seen} == {200}
+    # Each line says by which configuration the request was served.
+    assert len({entry["generation"] for entry in seen}) > CHANGES / 4
+
+
+def test_a_request_says_which_configuration_served_it_and_the_change_is_a_trace(changing):
+    command, gateway, agent = changing
+    answer = agent.call("lb", "SetBackendState", {"host": "cache", "weight": 77}, version="v2")
+    generation = int(answer["response"]["generation"])
+    route = chains.CONFIGURED_TO.format(name="to-v2", host="lb", subset="v2")
+    command.ok("apply", "-", stdin=route)
+    try:
+        request = get(gateway, "/headers")
+        trace = command.json("trace", request.trace_id, "--wait", "15")
+    finally:
+        command.ok("delete", "virtualservice/to-v2")
+
+    (line,) = [
+        entry for entry in trace["logs"] if entry["service"] == "lb" and entry["attributes"].get("log") == "access"
+    ]
+    assert int(line["attributes"]["generation"]) == generation
+    change = command.json("trace", answer["traceId"], "--wait", "15")
+    assert change["complete"], change["incompleteBecause"]
+    names = {span["name"] for span in change["spans"]}
+    assert names >= {"clover.control.v1.Ambassador/SetBackendState", "check", "activate", "confirm"}
+    # Agent, its sidecar, the function's sidecar, the ambassador.
+    assert {span["service"] for span in change["spans"]} == {"control-agent", "lb"}
+    assert sum(span["proxy"] for span in change["spans"]) == 4
+    (record,) = [entry for entry in change["logs"] if entry["attributes"].get("log") == "change"]
+    assert record["attributes"]["clover.change.generation"] == str(generation)
+
+
+CONTROL_POLICY = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: web-2}}
+spec:
+  hosts: [web-2]
+  http:
+  - match:
+    - uri: {{exact: /clover.control.v1.Ambassador/Get}}
+      port: 50054
+    {rule}
+    route:
+    - destination: {{host: web-2}}
+  - route:
+    - destination: {{host: web-2}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "check"),
+    [
+        ("fault: {delay: {fixedDelay: 1s, percentage: {value: 100}}}", lambda answer: answer["took"] >= 1000),
+        (
+            "fault: {abort: {grpcStatus: UNAVAILABLE, percentage: {value: 100}}}",
+            lambda answer: answer["grpc"]["code"] == "UNAVAILABLE",
+        ),
+        (
+            "fault: {abort: {httpStatus: 403, percentage: {value: 100}}}",
+            lambda answer: answer["grpc"]["code"] == "PERMISSION_DENIED",
+        ),
+    ],
+)
+def test_route_rules_act_on_one_method_of_the_control_interface(changing, rule, check):
+    command, _, agent = changing
+    command.ok("apply", "-", stdin=CONTROL_POLICY.format(rule=rule))
+    try:
+        assert check(agent.call("web-2", "Get"))
+        assert agent.call("web-2", "ListFiles")["took"] < 1000
+    finally:
+        command.ok("delete", "virtualservice/web-2")
+    assert agent.ok("web-2", "Get")["workload"] == "web-2"
+
+
+def test_a_weight_decides_which_versions_ambassador_answers_for_the_function(changing):
+    command, _, agent = changing
+    assert {agent.ok("lb", "Get")["workload"] for _ in range(30)} == {"lb-v1", "lb-v2"}
+    command.ok("apply", "-", stdin=chains.CONFIGURED_TO.format(name="to-v1", host="lb", subset="v1"))
+    try:
+        assert {agent.ok("lb", "Get")["workload"] for _ in range(10)} == {"lb-v1"}
+        # Whoever names the version gets it, whatever the rules of the function say.
+        assert agent.ok("lb", "Get", version="v2")["workload"] == "lb-v2"
+    finally:
+        command.ok("delete", "virtualservice/to-v1")
+
+
+def test_the_control_interface_can_be_discovered_through_the_mesh(changing):
+    command, _, _ = changing
+    program = textwrap.dedent("""
+        import grpc
+        from grpc_health.v1 import health_pb2, health_pb2_grpc
+        from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+        from google.protobuf.descriptor_pool import DescriptorPool
+        with grpc.insecure_channel("cache:50054") as channel:
+            database = ProtoReflectionDescriptorDatabase(channel)
+            print(sorted(database.get_services()))
+            service = DescriptorPool(database).FindServiceByName("clover.control.v1.Ambassador")
+            print(len(service.methods), service.methods_by_name["PurgeCache"].input_type.name)
+            print(health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()).status)
+    """)
+
+    lines = command.ok("exec", "control-agent", "--", sys.executable, "-W", "ignore", "-c", program).splitlines()
+
+    assert lines[0] == str(
+        ["clover.control.v1.Ambassador", "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"]
+    )
+    assert lines[1].endswith(" PurgeCacheRequest")
+    assert lines[2] == "1"
+
+
+def _pid(command, workload: str, part: str) -> int:
+    """Return a process's id as the host numbers it: the node's own numbers mean nothing outside."""
+    found = chains.processes_with(f"{command.run}/changing/w/{workload}")
+    (line,) = [line for line in found if part in line]
+    return int(line.split()[0])
+
+
+def test_an_engine_that_is_killed_comes_back_with_the_configuration_in_force(changing):
+    command, gateway, agent = changing
+    generation = agent.ok("lb", "SetBackendState", {"host": "cache", "weight": 33}, version="v1")["generation"]
+    before = command.json("status")
+    restarts = {row["workload"]: row["restarts"] for row in before["workloads"]}
+
+    os.kill(_pid(command, "lb-v1", "haproxy -W"), signal.SIGKILL)
+
+    eventually(
+        lambda: next(
+            row["restarts"] > restarts["lb-v1"] and row["ready"]
+            for row in command.json("status")["workloads"]
+            if row["workload"] == "lb-v1"
+        ),
+        what="the engine's restart",
+    )
+    state = eventually(
+        lambda: (now := agent.ok("lb", "Get", version="v1"))["engineReady"] and now, what="an engine that is ready"
+    )
+    assert state["generation"] == generation
+    assert state["configuration"]["loadBalancer"]["backends"][0]["weight"] == 33
+    assert get(gateway, "/headers").status == 200
+
+
+def test_an_ambassador_that_is_killed_finds_the_state_it_had(changing):
+    command, _, agent = changing
+    before = agent.ok("cache", "Get")
+    status = next(row for row in command.json("status")["workloads"] if row["workload"] == "cache")
+    inside = status["companions"]["ambassador"]["pid"]
+
+    command.ok("exec", "cache", "--", "kill", "-KILL", str(inside))
+
+    after = eventually(lambda: agent.call("cache", "Get").get("response"), what="an ambassador that answers")
+    assert (after["generation"], after["configuration"]) == (before["generation"], before["configuration"])
+    again = eventually(
+        lambda: next(
+            row["companions"]["ambassador"]["restarts"]
+            for row in command.json("status")["workloads"]
+            if row["workload"] == "cache"
+        ),
+        what="a restart that is counted",
+    )
+    assert again == 1
