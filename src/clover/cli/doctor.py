@@ -20,8 +20,14 @@ _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": 
 
 def doctor(as_json: api.JsonOption = False) -> None:
     """Check this machine: every requirement, what was seen, and the command that mends what is wrong."""
-    wanted = [requirement for driver in drivers.DRIVERS for requirement in driver.requirements]
-    found = list(host.examine(dict.fromkeys(wanted), envoy=bootstrap.envoy_binary))
+    defaults = [driver for driver in drivers.DRIVERS if driver.engine == drivers.engines(driver.type)[0]]
+    found = list(
+        host.examine(
+            [requirement for driver in defaults for requirement in driver.requirements],
+            others=[requirement for driver in drivers.DRIVERS for requirement in driver.requirements],
+            envoy=bootstrap.envoy_binary,
+        )
+    )
     if as_json:
         output.print_json({"ok": not checks.failed(found), "checks": [check.as_json() for check in found]})
     else:

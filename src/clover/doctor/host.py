@@ -88,14 +88,24 @@ def problems_that_stop_a_chain(
     return (*found, *_first_failure(rootless=rootless))
 
 
-def examine(requirements: Iterable[Requirement], *, envoy: Callable[[], Path]) -> Iterator[Check]:
-    """Yield the answer to every question. `envoy` finds the proxy's binary, or raises HostError."""
+def examine(
+    requirements: Iterable[Requirement], *, others: Iterable[Requirement] = (), envoy: Callable[[], Path]
+) -> Iterator[Check]:
+    """
+    Yield the answer to every question. `envoy` finds the proxy's binary, or raises HostError.
+
+    `requirements` are those of the engines that do what they do by default, `others` those of the engines that a chain
+    can do without.
+    """
     rootless = os.geteuid() != 0
     yield _python()
     yield _programs("tools", TOOLS)
     yield from kernel(rootless=rootless)
     yield _envoy(envoy)
-    yield _programs("engines", tuple(requirements))
+    wanted = tuple(requirements)
+    yield _programs("engines", wanted)
+    if more := tuple(other for other in others if other.name not in {requirement.name for requirement in wanted}):
+        yield _programs("other engines", more, severity="warning")
     yield socket_paths(places.run_root())
     yield port(GATEWAY_PORT)
     yield memory(Path("/proc/meminfo").read_text(encoding="ascii"))
@@ -273,8 +283,8 @@ def _python() -> Check:
     return Check(name="python", evidence=f"Python {'.'.join(map(str, sys.version_info[:3]))}, {sys.executable}")
 
 
-def _programs(name: str, requirements: tuple[Requirement, ...]) -> Check:
-    problems = tuple(missing(requirements))
+def _programs(name: str, requirements: tuple[Requirement, ...], *, severity: str = "error") -> Check:
+    problems = tuple(missing(requirements, severity=severity))
     wanted = dict.fromkeys(requirement.name for requirement in requirements)
     evidence = ", ".join(wanted) if not problems else f"missing: {', '.join(problem.where for problem in problems)}"
     return Check(name=name, evidence=evidence or "none needed", problems=problems)

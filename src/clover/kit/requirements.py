@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ class Requirement:
     package: str
     """Debian and Ubuntu package that has it."""
     needed_for: str
+    backports: str = ""
+    """Codename of the Debian release that has the package in its backports only; '' for none."""
 
     def met(self) -> bool:
         """Look for it on this machine."""
@@ -30,13 +33,33 @@ class Requirement:
         return shutil.which(self.name, path=SYSTEM_PATH) is not None
 
 
-def missing(requirements: Iterable[Requirement]) -> Iterator[Problem]:
-    """Yield a problem for each requirement that is not met, each once."""
-    for requirement in dict.fromkeys(requirements):
-        if not requirement.met():
+def missing(requirements: Iterable[Requirement], *, severity: str = "error") -> Iterator[Problem]:
+    """Yield a problem for each thing that is not there, each once."""
+    seen = set()
+    for requirement in requirements:
+        if requirement.name not in seen and not requirement.met():
+            seen.add(requirement.name)
             yield Problem(
                 code="CLV2001",
                 where=requirement.name,
                 what=f"{requirement.name!r} is missing; it is needed for {requirement.needed_for}",
-                hint=f"sudo apt-get install --no-install-recommends {requirement.package}",
+                hint=installing(requirement, release=_release()),
+                severity=severity,
             )
+
+
+def installing(requirement: Requirement, *, release: str) -> str:
+    """Return the command that installs it on a release of Debian or Ubuntu, by its codename."""
+    install = "sudo apt-get install --no-install-recommends"
+    if not requirement.backports or requirement.backports != release:
+        return f"{install} {requirement.package}"
+    backports = f"{release}-backports"
+    return f"{install} -t {backports} {requirement.package} (script/bootstrap adds {backports} to apt's sources)"
+
+
+def _release() -> str:
+    """Return the codename of this machine's release; '' when it has none."""
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        return ""

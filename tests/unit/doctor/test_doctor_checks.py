@@ -80,3 +80,16 @@ def test_an_envoy_that_is_not_installed_or_does_not_run_fails_its_check(tmp_path
     (present,) = (check for check in host.examine([], envoy=lambda: broken) if check.name == "envoy")
     assert absent.problems == (BAD,)
     assert present.problems[0].what.endswith("does not run: bad glibc")
+
+
+def test_an_engine_that_is_no_default_and_is_missing_is_a_warning(monkeypatch):
+    monkeypatch.setattr(host, "kernel", lambda **_: iter(()))
+    there = Requirement(name="sh", package="dash", needed_for="everything")
+    gone = Requirement(name="/no/such/engine", package="engine", needed_for="caches")
+
+    def outcomes(requirements, others):
+        found = host.examine(requirements, others=others, envoy=lambda: Path("/bin/true"))
+        return {check.name: check.outcome for check in found if "engines" in check.name}
+
+    assert outcomes([there], [there, gone]) == {"engines": "ok", "other engines": "warning"}
+    assert outcomes([there, gone], [there, gone]) == {"engines": "failed"}

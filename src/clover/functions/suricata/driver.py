@@ -18,7 +18,9 @@ from clover.kit.requirements import Requirement
 from clover.spec.chain import FunctionType
 from clover.spec.configuration import IdsConfiguration
 
-SURICATA = Requirement(name="suricata", package="suricata", needed_for="functions with the engine suricata")
+SURICATA = Requirement(
+    name="suricata", package="suricata", needed_for="functions with the engine suricata", backports="bookworm"
+)
 CONFIGURATION = "suricata.yaml"
 RULES = "local.rules"
 RECORDS, RECORDS_FILE = "eve", "eve.json"
