@@ -9,7 +9,9 @@ with it, so both ways lead to the same only because the files of each generation
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +26,12 @@ from clover.spec.configuration import LoadBalancerConfiguration
 
 ADMIN_SOCKET = "admin.sock"
 MASTER_SOCKET = "master.sock"
-BALANCE = {"round-robin": "roundrobin", "least-connections": "leastconn", "random": "random", "source": "hash"}
+BALANCE = {
+    "round-robin": ("roundrobin",),
+    "least-connections": ("leastconn",),
+    "random": ("random", "unknown"),  # HAProxy 2.6 has no name for this one
+    "source": ("hash",),
+}
 """What HAProxy calls the ways to choose a backend."""
 RELOAD_S = 10.0
 """How long a reload may take: a tenth of a second on an idle machine."""
@@ -119,8 +126,9 @@ class HaproxyRunning:
         """Make the master start another worker, and return when it has. Raises EngineError with why it has not."""
         before = await self._workers()
         said = _size(self._log)
-        if answer := (await self._ask(MASTER_SOCKET, "reload")).strip():
-            raise EngineError(f"HAProxy's master says: {answer[:_MOST_WORDS]}")
+        with contextlib.suppress(EngineDownError):  # it may be gone before it has hung up
+            if answer := (await self._ask(MASTER_SOCKET, "reload")).strip():
+                raise EngineError(f"HAProxy's master says: {answer[:_MOST_WORDS]}")
         try:
             async with asyncio.timeout(RELOAD_S):
                 while True:
@@ -135,10 +143,7 @@ class HaproxyRunning:
 
     async def _workers_after(self, before: Workers) -> Workers | None:
         """Return the workers once the master has read its configuration again; None: not yet."""
-        try:
-            now = await self._workers()
-        except EngineDownError:
-            return None  # it replaces itself by a fresh copy of its program
+        now = await self._workers()
         return now if (now.master, now.reloads) != (before.master, before.reloads) else None
 
     async def _differences(self, wanted: Settings) -> tuple[str, ...]:
@@ -157,7 +162,7 @@ class HaproxyRunning:
         found = []
         for pid in (await self._workers()).leaving:
             try:
-                information = reports.information_from(await self._ask(MASTER_SOCKET, f"@!{pid} show info"))
+                information = reports.information_from(await self._ask_master(f"@!{pid} show info"))
             except reports.UnreadableError:
                 continue  # it is gone
             if information.get("Stopping") == "0":
@@ -166,11 +171,21 @@ class HaproxyRunning:
 
     async def _workers(self) -> Workers:
         try:
-            return reports.workers_from(await self._ask(MASTER_SOCKET, "show proc"))
+            return reports.workers_from(await self._ask_master("show proc"))
         except reports.UnreadableError as answer:
-            if not str(answer):
-                raise EngineDownError("HAProxy's master says nothing") from None
             raise EngineError(f"HAProxy's master says {str(answer)[:_MOST_WORDS]!r}") from None
+
+    async def _ask_master(self, question: str) -> str:
+        """Ask until there is an answer: after each start and reload the master replaces itself, and its socket."""
+        deadline = time.monotonic() + RELOAD_S
+        while True:
+            try:
+                return await self._ask(MASTER_SOCKET, question)
+            except EngineDownError:
+                await self._ask(ADMIN_SOCKET, "show version")  # without a master there is soon no worker
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_PAUSE_S)
 
     async def _ask(self, socket: str, command: str) -> str:
         return await ask(Path(self.directory, socket), command)
@@ -229,8 +244,8 @@ def _unlike(
     if generation != wanted.generation:
         yield f"it says generation {generation}"
     told = templates.told(wanted, LoadBalancerConfiguration)
-    if balance != BALANCE[told.algorithm]:
-        yield f"it balances by {balance!r}, expected {BALANCE[told.algorithm]!r}"
+    if balance not in (expected := BALANCE[told.algorithm]):
+        yield f"it balances by {balance!r}, expected {expected[0]!r}"
     if missing := targets.keys() - servers.keys():
         yield f"it does not know {', '.join(sorted(missing))}"
     if unknown := servers.keys() - targets.keys():
