@@ -210,11 +210,20 @@ ENTRY_TEXT = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(ENTRY_TEXT)
-@settings(suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_the_file_says_it_is_a_list_of_blocks_or_none(data):
     try:
         entries = parse(json.dumps(data))
     except ValueError:
         return
     assert parse(render(entries)) == entries
+
+
+async def test_whom_the_policy_allows_from_now_on_is_taken_off(start, tmp_path, monkeypatch):
+    async with start() as asked:
+        for address in (CLIENT, "198.51.100.1"):
+            await asked("Block", address=address)
+        monkeypatch.setattr(asked.part, "_policy_in_force", lambda: BlockPolicy(allow=("192.0.2.0/24",)))
+        await until(lambda: engine(tmp_path) == {"198.51.100.1"})
+        assert await asked.blocked() == ["198.51.100.1"]

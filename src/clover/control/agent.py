@@ -1,6 +1,6 @@
 """The control agent: takes orders as JSON on a Unix socket, and asks ambassadors over gRPC, through its own sidecar.
 
-Paths and bodies: docs/reference/api.md. A failure is `{"problems": [...], "exitCode": n}`, with the gRPC status and the
+Paths and bodies: docs/reference/control.md. A failure is `{"problems": [...], "exitCode": n}`, with the gRPC status and the
 trace where there was a call.
 """
 
@@ -344,7 +344,7 @@ def _not_there(request: Request, failure: Exception) -> Response:
         code="CLV3337",
         where=f"{request.method} {request.url.path}",
         what=f"the control agent does not have this: {failure.detail}",
-        hint="docs/reference/api.md lists what it has",
+        hint="docs/reference/control.md lists what it has",
     )
     return JSONResponse(
         {"problems": [problem.as_json()], "exitCode": DocumentError.exit_code},

@@ -123,7 +123,9 @@ class Blocks:
                 raise _full(address, where=self._where)
             why = f": {entry.reason}" if entry.reason else ""
             self._owed[address] = _Told(
-                body=f"blocked {address} for {entry.until - now:g} s{why}", method="Block", context=call.context
+                body=f"blocked {address} for {round(entry.until - now, 3):g} s{why}",
+                method="Block",
+                context=call.context,
             )
             self._save()
             await self._enforce()
@@ -196,7 +198,7 @@ class Blocks:
 
     def _note(self, decision: block_policy.Decision, policy: BlockPolicy | None, *, now: float) -> None:
         entry = decision.entry
-        for_s = f"{entry.address} for {entry.until - now:g} s: {entry.reason}"
+        for_s = f"{entry.address} for {round(entry.until - now, 3):g} s: {entry.reason}"
         told = _Told(body=f"blocked {for_s}", method="ReportAlerts", trace=(entry.trace_id, entry.span_id))
         match decision.outcome:
             case Outcome.BLOCKED:
@@ -235,7 +237,7 @@ class Blocks:
     async def _expire(self, now: float) -> None:
         over = self._blocklist().expire(now=now)
         for entry in over:
-            self._lift(entry, f"its {entry.until - entry.since:g} s are over")
+            self._lift(entry, f"its {round(entry.until - entry.since, 1):g} s are over")
         if over:
             self._save()
             await self._enforce()

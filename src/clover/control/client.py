@@ -271,6 +271,11 @@ def _of_the_way(answer: Answer, *, address: str, where: str, timeout_s: float) -
     if "no healthy upstream" in answer.message or "cluster_not_found" in answer.message:
         what = f"the mesh knows no instance behind {address!r}: {answer.message}"
         return Problem(code="CLV3333", where=where, what=what, hint="clover status says which workloads run")
+    if "fault filter abort" in answer.message:
+        what = f"a route rule of the mesh breaks off calls to {host!r} on purpose (fault)"
+        return Problem(
+            code="CLV3333", where=where, what=what, hint="clover get virtualservice shows the routes in force"
+        )
     if _PROXY.search(answer.message):
         what = f"the mesh led to {host!r}, but no ambassador answers there: {answer.message}"
     else:

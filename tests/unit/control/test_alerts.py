@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clover.control import alerts
@@ -22,6 +22,7 @@ def alert(**more) -> Alert:
     return Alert(**{"id": "a", "time": 1.5, "rule_id": 7, "message": "evil", "severity": 1, **more})
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     steps=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 5), st.integers(0, 9)), min_size=1, max_size=80),
     lag=st.integers(0, 2),

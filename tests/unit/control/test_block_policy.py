@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clover.control import block_policy
@@ -143,6 +143,7 @@ CLIENTS = st.sampled_from([CLIENT, "192.0.2.8", "10.0.0.1", "2001:db8::1", "127.
 STEPS = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 30), CLIENTS), max_size=60)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     steps=STEPS,
     threshold=st.integers(1, 5),
@@ -177,6 +178,7 @@ def test_exactly_who_the_words_of_the_policy_say_is_blocked_exactly_as_long(
         assert {address: entry.until for address, entry in blocks.entries.items()} == until
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=60))
 def test_whatever_is_taken_for_an_address_is_one_in_its_canonical_form(text):
     try:

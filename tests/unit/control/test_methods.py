@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clover.control.methods import METHODS, json_from, request_from
@@ -60,6 +60,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(JSON, st.sampled_from(list(METHODS.values())))
 def test_whatever_comes_is_a_request_or_a_list_of_what_is_wrong(data, method):
     request, violations = request_from(method, data)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clover.control import tail as tails
@@ -37,6 +37,7 @@ def test_a_file_that_is_not_there_yet_is_read_from_its_beginning_when_it_is(file
     assert drained(tail) == [b"a", b"b"]
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     lines=st.lists(st.binary(max_size=40).filter(lambda line: b"\n" not in line and line.lstrip(b"\0"))), cut=st.data()
 )
