@@ -15,6 +15,8 @@ from exchange import HOST
 
 SIDECAR = "127.0.0.6"
 CLIENT = "198.51.100.7"
+PROXY = "10.244.0.2"
+"""Whose Envoy makes the copies."""
 # Connections are made in there and handed out: a test cannot enter the namespaces of another user's making itself.
 _DIALLER = """
 import json, socket, subprocess, sys, time
@@ -102,7 +104,7 @@ def copy(connection: http.client.HTTPConnection, path: str = "/", *, method: str
     sent = {
         "host": f"{name}-shadow{colon}{port}",
         "traceparent": f"00-{trace_id}-{secrets.token_hex(8)}-01",
-        "x-forwarded-for": f"203.0.113.66, {client}",
+        "x-forwarded-for": f"203.0.113.66, {client},{PROXY}",
         "user-agent": "Mozilla/5.0",
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }

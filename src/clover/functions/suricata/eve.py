@@ -197,24 +197,32 @@ def _alert_from(record: dict[str, Any], now: float) -> Alert | None:
 
 def _request_from(record: dict[str, Any]) -> _Request:
     http = _object(record, "http")
-    headers = http.get("request_headers")
-    named: dict[str, list[str]] = {"traceparent": [], "x-forwarded-for": []}
-    for header in headers if isinstance(headers, list) else ():
-        if isinstance(header, dict) and isinstance(name := header.get("name"), str):
-            values = named.get(name.lower())
-            if values is not None and isinstance(value := header.get("value"), str):
-                values.append(value)
+    named = _headers(http)
+    # As long as it came: what says that this is a copy stands at its end.
+    name, port = _text(http, "hostname", MOST_RECORD_BYTES), _number(http, "http_port")
+    written = named["host"][0] if len(named["host"]) == 1 else name if port is None else f"{name}:{port}"
+    host = original_host(written)
     forwarded_for = ",".join(named["x-forwarded-for"]) or _text(http, "xff", MOST_RECORD_BYTES)
-    name, port = _text(http, "hostname", _HOST), _number(http, "http_port")
-    host = name if port is None else f"{name}:{port}"
     return _Request(
         # Two of them would be none by the standard.
         identity=request_identity.trace_context(named["traceparent"][0]) if len(named["traceparent"]) == 1 else None,
-        client=request_identity.client(forwarded_for, copied=host != original_host(host)),
+        client=request_identity.client(forwarded_for, copied=written != host),
         method=_text(http, "http_method", _METHOD),
-        host=original_host(host),
+        host=host[:_HOST],
         url=_text(http, "url", _URL),
     )
+
+
+def _headers(http: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the values of the headers that matter, each as often as it came."""
+    headers = http.get("request_headers")
+    named: dict[str, list[str]] = {"host": [], "traceparent": [], "x-forwarded-for": []}
+    for header in headers if isinstance(headers, list) else ():
+        if isinstance(header, dict) and isinstance(name := header.get("name"), str):
+            values = named.get(name.lower())
+            if values is not None and (value := _text(header, "value", MOST_RECORD_BYTES)):
+                values.append(value)
+    return named
 
 
 def _joined(alert: Alert, request: _Request, *, guessed: bool) -> Alert:
