@@ -86,7 +86,7 @@ def test_the_engine_accepts_every_folder_that_is_not_refused_and_stays_in_it(dri
 
 
 @pytest.mark.parametrize("driver", [d for d in DRIVERS if d.engine != "haproxy"], ids=lambda d: f"{d.type}-{d.engine}")
-def test_nginx_reads_one_server_one_listener_and_the_upstreams_given(driver, tmp_path):
+def test_nginx_reads_one_server_its_status_page_and_the_upstreams_given(driver, tmp_path):
     settings_ = plain(driver, tmp_path)
     program = driver.render(settings_)
     write(program, settings_)
@@ -94,8 +94,10 @@ def test_nginx_reads_one_server_one_listener_and_the_upstreams_given(driver, tmp
     dump = check(whole).stdout
 
     assert dump.count("# configuration file") == 1
-    assert dump.count("listen ") == 1
-    assert dump.count("    server {") == 1
+    assert dump.count("listen ") == 2
+    assert dump.count("        listen 0.0.0.0:9180 default_server;\n") == 1
+    assert dump.count("        listen 127.0.0.1:9183;\n") == 1
+    assert dump.count("    server {") == 2
     forwards = driver.type is not FunctionType.SERVER
     assert dump.count("        server 127.0.0.1:9181 ") == forwards
     assert "/etc/nginx" not in dump

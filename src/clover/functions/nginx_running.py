@@ -24,12 +24,13 @@ CONFIRM_S = 10.0
 """How long a reload may take: with the whole Core Rule Set it is a third of a second on an idle machine."""
 IN_A_ROW = 3
 """So many new connections, one after the other, are answered by the new generation before it counts as in force."""
-LEAVE_S = 0.0
-"""How long workers that go ask their clients to close connections, before they close what is left.
+LEAVE_S = 1.0
+"""How long workers that go may at most ask their clients to close connections, before they are told to go.
 
-nginx waits as long again. It does not look whether a request is on its way on a connection that it closes, and such a
-request is lost unless it may be sent twice. nginx 1.22 has no setting against that (`keepalive_min_timeout` is of 1.27).
-"""
+At the end they close the connections that are left without looking whether a request is on its way there; it is lost
+unless it may be sent twice. nginx 1.22 has no setting against that (`keepalive_min_timeout` is of 1.27), so it is best
+that none is left. Where nobody sends requests nothing can be lost, and nobody waits."""
+_LEAVE_PAUSE_S = 0.1
 _LEAVING = "leaving"
 _PAUSE_S = 0.02
 _ANSWER_S = 2.0
@@ -77,7 +78,7 @@ class NginxRunning:
             _say_whether_it_leaves(after, False)
             if before.generation != after.generation:
                 _say_whether_it_leaves(before, True)
-            await asyncio.sleep(LEAVE_S)
+            await self._wait_until_clients_have_left()
             signal.pidfd_send_signal(master.descriptor, signal.SIGHUP)
         return How.RELOAD
 
@@ -103,6 +104,17 @@ class NginxRunning:
             raise EngineError(f"nginx's status page says {text[:200]!r} instead of its counters")
         return {name: float(value) for name, value in counters.groupdict().items()}
 
+    async def _wait_until_clients_have_left(self) -> None:
+        with contextlib.suppress(EngineError, TimeoutError):  # a mute nginx is found out when the change is confirmed
+            async with asyncio.timeout(LEAVE_S):
+                before = await self.statistics()
+                while before["connections_waiting"]:
+                    await asyncio.sleep(_LEAVE_PAUSE_S)
+                    after = await self.statistics()
+                    if after["requests_total"] - before["requests_total"] <= 1:  # nobody but us
+                        return
+                    before = after
+
     @property
     def _log(self) -> Path:
         return Path(self.directory, "logs", "engine.log")
@@ -120,11 +132,11 @@ class NginxRunning:
             return _accepting(master.pid) == workers
 
     async def _answer(self) -> tuple[int, int] | None:
-        """Return the generation and the worker that a new connection meets; None: nobody listens yet, or any more."""
+        """Return the generation and the worker that a new connection meets; None: nobody answers yet, or any more."""
         with self._master():
             try:
                 match = _IN_FORCE.fullmatch(await self._ask("/generation"))
-            except EngineDownError:
+            except EngineError:
                 return None
         return (int(match[1]), int(match[2])) if match else None
 
