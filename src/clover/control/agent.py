@@ -1,7 +1,7 @@
 """The control agent: takes orders as JSON on a Unix socket, and asks ambassadors over gRPC, through its own sidecar.
 
-Paths and bodies: docs/reference/control.md. A failure is `{"problems": [...], "exitCode": n}`, with the gRPC status and the
-trace where there was a call.
+Paths and bodies: docs/reference/control.md. A failure is `{"problems": [...], "exitCode": n}`, with the gRPC status and
+the trace where there was a call.
 """
 
 from __future__ import annotations

@@ -94,15 +94,22 @@ def exempting(address: Address, policy: BlockPolicy | None) -> str:
     """Return what keeps `address` from being blocked: a network of the allow list, or the sidecar; '' when nothing."""
     if str(address) == SIDECAR:
         return SIDECAR
-    for network in _networks(policy.allow if policy else ()):
-        if address in network:
-            return str(network)
+    bits = int(address)
+    for (version, shift), prefixes in _networks(policy.allow if policy else ()).items():
+        if version == address.version and bits >> shift in prefixes:
+            return prefixes[bits >> shift]
     return ""
 
 
 @functools.lru_cache(maxsize=4)
-def _networks(texts: tuple[str, ...]) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    return tuple(ipaddress.ip_network(text) for text in texts)
+def _networks(texts: tuple[str, ...]) -> Mapping[tuple[int, int], Mapping[int, str]]:
+    """Return networks by version and number of host bits, so that it matters little how many there are."""
+    found: dict[tuple[int, int], dict[int, str]] = {}
+    for text in texts:
+        network = ipaddress.ip_network(text)
+        shift = network.max_prefixlen - network.prefixlen
+        found.setdefault((network.version, shift), {})[int(network.network_address) >> shift] = text
+    return found
 
 
 class Blocklist:

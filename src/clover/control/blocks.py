@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TypeGuard
 
@@ -36,6 +36,8 @@ LONGEST_S = 7 * 86400.0
 DEFAULT_S = 60.0
 """How long somebody's order lasts when neither it nor a policy says so."""
 REASON_LENGTH = 200
+MOST_AT_ONCE = 1000
+"""A list that is longer is written once in `LOOK_S`, not with each new block: writing it takes its time."""
 LOOK_S = 1.0
 """So often it is looked whether the policy has changed and whether the engine still owes something."""
 RECONCILE_S = 10.0
@@ -69,6 +71,7 @@ class Blocks:
         self._owed: dict[str, _Told] = {}
         """Address → what to say once the engine does what is wanted of it."""
         self._unsaved = False
+        self._saved_at = float("-inf")
         self._policy: BlockPolicy | None = None
         self._mute = ""
         """What the engine said when it last failed; '' when it did not."""
@@ -90,13 +93,17 @@ class Blocks:
 
     async def run(self) -> None:
         """Put the engine right, now and whenever a block ends or the policy changes, until cancelled."""
-        while True:
-            async with self._lock:
-                await self._tend()
-                self._changed.clear()
-                wait_s = self._wait_s()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), wait_s)
+        try:
+            while True:
+                async with self._lock:
+                    await self._tend()
+                    self._changed.clear()
+                    wait_s = self._wait_s()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), wait_s)
+        finally:
+            if self._unsaved:
+                self._save(now=True)
 
     async def block(self, request: control_pb2.BlockRequest, call: Call) -> control_pb2.BlockResponse:
         """Block a client because somebody asks for it."""
@@ -226,8 +233,8 @@ class Blocks:
                 self._blocklist().unblock(entry.address)
                 self._lift(entry, "the block policy allows it now")
             self._unsaved = True
-        if self._unsaved:
-            self._save()
+        if self._unsaved and time.monotonic() - self._saved_at >= LOOK_S:
+            self._save(now=True)
         await self._enforce()
 
     def _wait_s(self) -> float:
@@ -314,9 +321,12 @@ class Blocks:
             )
             return ()
 
-    def _save(self) -> None:
-        files.write(self._file, render(self._blocklist().entries.values()))
-        self._unsaved = False
+    def _save(self, *, now: bool = False) -> None:
+        entries = self._blocklist().entries
+        self._unsaved = len(entries) > MOST_AT_ONCE and not now
+        if not self._unsaved:
+            files.write(self._file, render(entries.values()))
+            self._saved_at = time.monotonic()
 
     def _policy_in_force(self) -> BlockPolicy | None:
         configuration = self._surroundings.configuration()
@@ -339,9 +349,12 @@ class Blocks:
         )
 
 
+_FIELDS = tuple(one.name for one in fields(Entry))
+
+
 def render(entries: Iterable[Entry]) -> str:
     """Return the text of the file."""
-    return json.dumps({"blocks": [asdict(entry) for entry in entries]}, indent=1)
+    return json.dumps({"blocks": [{name: getattr(entry, name) for name in _FIELDS} for entry in entries]})
 
 
 def parse(text: str) -> tuple[Entry, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -176,6 +178,25 @@ def test_exactly_who_the_words_of_the_policy_say_is_blocked_exactly_as_long(
             if may and len(close) >= threshold:
                 until[client] = max(until.get(client, 0), now + duration)
         assert {address: entry.until for address, entry in blocks.entries.items()} == until
+
+
+NETWORKS = st.tuples(st.ip_addresses(), st.integers(0, 128)).map(
+    lambda pair: (
+        str(ipaddress.ip_network((int(pair[0]), min(pair[1], pair[0].max_prefixlen)), strict=False))
+        if pair[0].version == 6
+        else str(ipaddress.ip_network(f"{pair[0]}/{min(pair[1], 32)}", strict=False))
+    )
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(address=st.ip_addresses(), networks=st.lists(NETWORKS, max_size=6))
+def test_the_allow_list_means_what_its_networks_mean(address, networks):
+    near = str(ipaddress.ip_network(f"{address}/{address.max_prefixlen - 3}", strict=False))
+    for texts in (tuple(networks), (*networks, near)):
+        inside = [text for text in texts if address in ipaddress.ip_network(text)]
+        found = block_policy.exempting(address, BlockPolicy(allow=texts))
+        assert found in inside if inside else found in ("", block_policy.SIDECAR)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
