@@ -30,11 +30,14 @@ INSTANCE = "varnish"
 """Folder, below the workload's, of the running Varnish: its shared memory, its secret, its compiled configurations."""
 SCRATCH = "temp"
 MOST_BODY_BYTES = 10 * 1024 * 1024
-MOST_RETRIES = 2
+RETRIES = 2
 CLIENT = r"^(?:.*[,\s])?(?!127\.0\.0\.6\s*(?:,|$))([0-9A-Fa-f.:]+)(?:[,\s]+127\.0\.0\.6)*\s*$"
 """The last address in X-Forwarded-For that is no sidecar's. Takes time in proportion to the header's length."""
+_COMPILER = "exec gcc -O0 -w -pipe -fstack-protector-strong -pthread -fpic -shared -Wl,-x -o %o %s"
+"""A configuration is little code; to optimize it takes four times as long as to compile it."""
 _KIB = 1024
 _PARAMETERS = {
+    "cc_command": _COMPILER,
     # The time to live is decided in the VCL alone.
     "default_ttl": 0,
     "default_grace": 0,
@@ -97,7 +100,7 @@ class Cache:
             values,
             backends=backends,
             turns=turns_from([target.weight for target in backends]),
-            retries=min(MOST_RETRIES, len(backends) - 1),
+            retries=RETRIES,
             client=Word(CLIENT, _ANYTHING),
             most_bytes=MOST_BODY_BYTES,
             uncached=uncached,
@@ -114,7 +117,10 @@ class Cache:
             },
             directories=(INSTANCE, SCRATCH),
             # Prints the compiled C code when all is well, and words when it is not.
-            check=("varnishd", "-C", "-j", "none", "-n", check_folder, "-f", f"{settings.folder}/{CONFIGURATION}"),
+            check=(
+                *("varnishd", "-C", "-j", "none", "-p", f"cc_command={_COMPILER}"),
+                *("-n", check_folder, "-f", f"{settings.folder}/{CONFIGURATION}"),
+            ),
             process=Process(
                 argv=(*_as(values.user), "varnishd", "-F", *_options(settings, configuration)),
                 environment={"TMPDIR": f"{settings.directory}/{SCRATCH}"},  # where the compiler works

@@ -59,7 +59,7 @@ class VarnishRunning:
         """Load the VCL of `after` and let every request from now on use it. Raises EngineError."""
         _has_the_same_room(before, after)
         name = name_of(after)
-        vcls = await self._vcls()
+        vcls = {name: state for name, state in (await self._vcls()).items() if state != "discarded"}
         if vcls.get(name) != "active":
             # Loaded, but not in force, it is of a change that was taken back, unless it is what to go back to.
             if name in vcls and after.generation > before.generation:
@@ -69,7 +69,7 @@ class VarnishRunning:
                 await self._tell("vcl.load", name, f'"{after.folder}/site/cache.vcl"', within_s=COMPILE_S)
             await self._tell("vcl.use", name)
         for old, state in vcls.items():
-            if state != "active" and _NAME.fullmatch(old) and old not in (name, name_of(before)):
+            if state == "available" and _NAME.fullmatch(old) and old not in (name, name_of(before)):
                 await self._tell("vcl.discard", old)
         return How.RUNTIME
 
@@ -90,11 +90,12 @@ class VarnishRunning:
 
     async def statistics(self) -> dict[str, float]:
         """Return the counters since the worker was started; what Varnish lacks is left out."""
-        text = await _output("varnishstat", "-1", "-j", "-t", "0", "-n", self.instance, down=1)
+        await self._tell("ping")  # varnishstat would also read what a Varnish left behind that is no more
+        text = await _output("varnishstat", "-1", "-j", "-t", "0", "-n", self.instance)
         return counters_from(text)
 
     async def _vcls(self) -> dict[str, str]:
-        """Return the VCLs by name, in the order in which they were loaded: `active` or `available`."""
+        """Return the state of each VCL: `active`, `available`, or `discarded` while a last request still uses it."""
         try:
             _, _, _, *vcls = json.loads(await self._tell("vcl.list", "-j"))
             return {vcl["name"]: vcl["status"] for vcl in vcls}
@@ -156,7 +157,7 @@ def _quoted(expression: str) -> str:
     return '"' + expression.replace("\\", "\\\\") + '"'
 
 
-async def _output(*argv: str, down: int, within_s: float = ANSWER_S) -> str:
+async def _output(*argv: str, down: int | None = None, within_s: float = ANSWER_S) -> str:
     """Run one of Varnish's tools and return what it prints. Raises EngineError with its words."""
     try:
         process = await asyncio.create_subprocess_exec(

@@ -84,7 +84,7 @@ def test_when_no_backend_is_ready_the_cache_lives_on_what_it_has():
 
 def test_only_with_several_backends_another_one_is_asked():
     assert "return (retry)" not in vcl(settings(Backend(host="web")))
-    assert "bereq.retries < 1" in vcl(settings(Backend(host="web"), Backend(host="shop")))
+    assert "bereq.retries < 2" in vcl(settings(Backend(host="web"), Backend(host="shop")))
 
 
 def test_a_backend_is_dialled_on_the_port_on_which_its_function_listens():
