@@ -111,11 +111,8 @@ def alert(log: LogAnswer) -> str:
 
 
 def change(log: LogAnswer) -> str:
-    """Return a change as it stands below its hop."""
-    said = log["attributes"]
-    outcome = said.get("clover.change.outcome", "")
-    words = log["body"] or said.get("clover.change.summary", "")
-    return screen.printable(words if outcome in ("applied", "") else f"{outcome.replace('-', ' ')}: {words}")
+    """Return a change, or what came of an attempt, as whoever made it said it."""
+    return screen.printable(log["body"] or log["attributes"].get("clover.change.summary", ""))
 
 
 def summary(log: LogAnswer) -> str:

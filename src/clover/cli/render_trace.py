@@ -144,7 +144,8 @@ def _notes(hop: Hop, logs: Sequence[LogAnswer], *, marks: Marks, full: bool) -> 
         if loglines.source(log) == "alert":
             yield Text(loglines.alert(log), style="bold red")
         elif loglines.source(log) == "change":
-            yield Text(loglines.change(log), style="cyan")
+            came_off = log["attributes"].get("clover.change.outcome", "applied") == "applied"
+            yield Text(loglines.change(log), style="cyan" if came_off else "bold red")
     for cached in filter(None, map(loglines.cache, logs)):
         yield Text(f"cache {cached}", style="cyan")
     for call in hops.failed_attempts(hop):

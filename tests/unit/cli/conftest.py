@@ -8,13 +8,18 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trace_answers as answers
+from stub_ambassadors import CONTROLLED, StubAmbassadors
 
+from clover.cli.main import main
+from clover.control.agent import serving_agent
+from clover.control.settings import AgentSettings
 from clover.errors import DocumentError, Problem
 from clover.runtime.local import ledger
 from clover.visibility import api
@@ -78,6 +83,20 @@ class StubNode:
         self.asked.append((key, wait_s))
         return answers.blocked()
 
+    async def alerts(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        self.asked.append(dict(query))
+        return [answers.alert()]
+
+    async def changes(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        self.asked.append(dict(query))
+        return list(answers.changes())
+
+    async def following(self, what: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any] | None]:
+        self.asked.append((what, dict(query)))
+        yield answers.alert()
+        yield None
+        yield {**answers.alert(), "client": "2001:db8:1234:5678::1"}
+
     async def proxy(self, workload: str, what: str) -> bytes:
         self.asked.append((workload, what))
         return b'{"listener_statuses": []}'
@@ -125,13 +144,52 @@ def bring_up(run_root: Path, node: StubNode) -> Iterator[Callable[[str], Path]]:
         stop()
 
 
+@pytest.fixture
+def ambassadors() -> StubAmbassadors:
+    """Return what the control agent of `controlled` calls."""
+    return StubAmbassadors()
+
+
+@pytest.fixture
+def controlled(bring_up: Callable[[str], Path], ambassadors: StubAmbassadors) -> Iterator[StubAmbassadors]:
+    """Return the ambassadors of a chain that is up, with the real control agent before them."""
+    settings = AgentSettings(
+        chain="sdc",
+        namespace="default",
+        workload="control-agent",
+        socket=str(bring_up("sdc") / "agent.sock"),
+        functions=CONTROLLED,
+        otlp="",
+    )
+    stop = _running(lambda tasks: serving_agent(settings, ambassadors, tasks=tasks))
+    yield ambassadors
+    stop()
+
+
+@pytest.fixture
+def clover(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Return `clover(...)` → exit code, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
 def _serve(path: Path, node: StubNode) -> Callable[[], None]:
+    return _running(lambda tasks: api.serving_api(path, node, tasks=tasks))
+
+
+def _running(serving: Callable[[asyncio.TaskGroup], AbstractAsyncContextManager[None]]) -> Callable[[], None]:
+    """Serve in a thread, and return what ends it."""
     ready = threading.Event()
     loop = asyncio.new_event_loop()
     done = asyncio.Event()
 
     async def serve() -> None:
-        async with asyncio.TaskGroup() as tasks, api.serving_api(path, node, tasks=tasks):
+        async with asyncio.TaskGroup() as tasks, serving(tasks):
             ready.set()
             await done.wait()
 

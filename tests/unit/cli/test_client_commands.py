@@ -6,23 +6,13 @@ import socket
 import pytest
 import yaml
 
-from clover.cli.main import main
-
-
-@pytest.fixture
-def clover(capsys):
-    """Return `clover(...)` → exit code, standard output, standard error."""
-
-    def run(*arguments):
-        code = main(list(arguments))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
 
 def test_without_a_running_chain_every_command_says_how_to_start_one(clover, run_root):
-    for command in (["status"], ["traces"], ["trace"], ["get"], ["logs", "waf"], ["proxy", "waf"]):
+    for command in (
+        ["status"], ["traces"], ["trace"], ["get"], ["logs", "waf"], ["proxy", "waf"], ["alerts"], ["changes"],
+        ["control"], ["control", "waf"], ["control", "waf", "set", "mode=off"], ["ids", "rule", "list"],
+        ["firewall", "list"],
+    ):  # fmt: skip
         assert clover(*command) == (
             2,
             "",
@@ -246,3 +236,38 @@ def test_logs_of_several_versions_carry_the_workloads_name(clover, bring_up):
         "http-lb-v2: two",
         "http-lb-v2: three",
     ]
+
+
+def test_alerts_are_rows_with_the_request_that_they_are_about(clover, bring_up, node):
+    bring_up("sdc")
+
+    code, out, _ = clover("alerts", "--since", "15m", "--limit", "7", "--function", "ids")
+
+    assert node.asked == [{"sinceS": "900", "function": "ids", "limit": "7"}]
+    assert code == 0
+    assert "a scanner  GET shop.example/search?q=shoes" in out.splitlines()[1]
+
+
+def test_who_follows_gets_a_line_for_each_until_the_chain_ends(clover, bring_up, node):
+    bring_up("sdc")
+
+    code, out, _ = clover("alerts", "--follow")
+
+    assert node.asked == [("alerts", {"limit": "100", "follow": "true"})]
+    assert (code, [line.split()[4] for line in out.splitlines()[1:]]) == (0, ["192.0.2.7", "2001:db8:1234:5678::1"])
+    assert [json.loads(line)["ruleId"] for line in clover("alerts", "-f", "--json")[1].splitlines()] == [9000001] * 2
+
+
+def test_changes_as_json_are_the_nodes_answer(clover, bring_up, node):
+    bring_up("sdc")
+
+    assert [change["function"] for change in json.loads(clover("changes", "--json")[1])] == ["mesh", "http-lb", "waf"]
+    assert clover("changes", "--since", "soon")[0] == 2
+
+
+def test_traces_of_control_calls_are_asked_for_by_name(clover, bring_up, node):
+    bring_up("sdc")
+
+    clover("traces", "--control")
+
+    assert node.asked[0][0]["control"] == "true"

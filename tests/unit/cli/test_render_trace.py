@@ -14,7 +14,7 @@ def text(trace, *, width=100, **options):
 
 
 @pytest.mark.parametrize("width", [80, 120])
-@pytest.mark.parametrize("case", ["through_v1", "blocked", "broken"])
+@pytest.mark.parametrize("case", ["through_v1", "blocked", "broken", "alerted", "refused_client", "controlled"])
 def test_a_trace_is_drawn_as_its_golden_shows(golden, case, width):
     golden(f"cli/trace-{case.replace('_', '-')}-{width}.txt", text(getattr(answers, case)(), width=width))
 
@@ -90,3 +90,40 @@ def test_hostile_names_and_lines_never_reach_the_terminal_raw(name, body):
     )
 
     assert not any(ord(sign) < 32 or 127 <= ord(sign) < 160 for sign in text(trace).replace("\n", ""))
+
+
+def test_an_alert_stands_below_the_hop_that_raised_it_with_how_sure_it_is():
+    lines = text(answers.alerted()).splitlines()
+    (at,) = [number for number, line in enumerate(lines) if "└ ids" in line]
+
+    assert lines[at + 1].strip() == (
+        'alert "a scanner" (rule 9000001, severity 1, joined by flow and transaction, client 192.0.2.7)'
+    )
+
+
+def test_what_was_changed_before_stands_with_how_long_before_and_the_rest_is_counted():
+    trace = answers.alerted()
+    trace["changes"] *= 3
+
+    lines = text(trace).splitlines()
+
+    at = lines.index("CHANGED BEFORE")
+    assert lines[at + 1] == "-12.50 s  http-lb@v2  generation 3 > 4: algorithm: round-robin → random"
+    assert lines[at + 4] == "  and 3 changes before that: clover changes"
+    assert "before that" not in text(trace, full=True)
+
+
+def test_a_client_that_is_blocked_is_told_apart_from_a_request_that_a_rule_refused():
+    drawn = text(answers.refused_client())
+
+    assert "✗ refused: client 192.0.2.7 is blocked for now (see: clover firewall list)" in drawn
+    assert "client blocked, generation 4" in drawn
+
+
+def test_a_call_that_failed_has_its_grpc_status_and_its_steps_below_the_ambassador():
+    lines = text(answers.controlled()).splitlines()
+
+    assert lines[0] == "clover.control.v1.Ambassador/Apply  ABORTED  231 ms  http-lb-v2"
+    assert [line.split()[1] for line in lines if line.strip().startswith("internal ")] == [
+        "render", "write", "check", "activate", "confirm",
+    ]  # fmt: skip

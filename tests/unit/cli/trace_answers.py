@@ -198,3 +198,98 @@ def broken() -> dict[str, Any]:
         complete=False,
         incompleteBecause=["http-lb-v2: its sidecar's access log names this trace, but none of its spans arrived"],
     )
+
+
+def alert() -> dict[str, Any]:
+    """Return an alert as the API answers it."""
+    return {
+        "id": "a1", "timeUnixNano": START, "ruleId": 9000001, "message": "a scanner", "severity": 1,
+        "client": "192.0.2.7", "method": "GET", "host": "shop.example", "url": "/search?q=shoes", "traceId": TRACE_ID,
+        "spanId": "a2", "join": "flow-transaction", "function": "ids", "version": "v1", "workload": "ids",
+    }  # fmt: skip
+
+
+def change(function: str, *, seconds: float, version: str = "v1", **more: Any) -> dict[str, Any]:
+    """Return a change, `seconds` before the traces here began."""
+    return {
+        "timeUnixNano": START - round(seconds * 1e9), "function": function, "version": version, "workload": function,
+        "method": "Apply", "outcome": "applied", "generation": 4, "previous": 3, "how": "reload", "durationMs": 212.4,
+        "summary": "algorithm: round-robin → random", "diff": "", "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
+        "spanId": "", **more,
+    }  # fmt: skip
+
+
+def changes() -> tuple[dict[str, Any], ...]:
+    """Return a change of the mesh, one of a function, and one that was refused."""
+    return (
+        change("mesh", seconds=62, version="", method="apply", generation=0, previous=0, how="", durationMs=8.1,
+               summary="VirtualService default/http-lb configured", traceId=""),
+        change("http-lb", seconds=12.5, version="v2"),
+        change("waf", seconds=3, outcome="rolled-back", generation=3, how="none", durationMs=1043.0,
+               summary="the engine did not say that generation 4 is in force"),
+    )  # fmt: skip
+
+
+def alerted() -> dict[str, Any]:
+    """Return a request that the intrusion detection system saw a copy of, and what came of it."""
+    shown = trace(
+        [
+            *gateway(end=6.84),
+            *visit("a", parent="g2", at="waf", begin=0.3, end=6.5, inner=1.6),
+            *onward("a", at="waf", begin=1.9, end=4.3),
+            *visit("s", parent="a4", at="web", begin=2.1, end=4.1),
+            span("a5", parent="a3", at="waf", kind="Client", begin=2.0, end=5.2, own=0.4, http__status_code="200",
+                 upstream_cluster="outbound|9180||ids.default.svc.cluster.local"),
+            *visit("i", parent="a5", at="ids", begin=2.6, end=5.0),
+        ],
+        [
+            log("waf", '{"log":"access","method":"GET","path":"/","status":200,"duration_ms":6.01,"generation":4,'
+                '"blocked":false,"denied":false}', ms=6.2, span_id="a2"),
+            log("ids", 'alert "a scanner" of rule 9000001', ms=9.5, span_id="i2", log="alert",
+                **{"clover.alert.message": "a scanner", "clover.alert.rule_id": "9000001", "clover.alert.severity": "1",
+                   "clover.alert.join": "flow-transaction", "clover.alert.client": "192.0.2.7"}),
+            log("waf", "blocked 192.0.2.7 for 60 s: 1 alert in 10 s", ms=14.0, log="change",
+                **{"clover.change.method": "ReportAlerts", "clover.change.outcome": "applied"}),
+        ],
+    )  # fmt: skip
+    return {**shown, "changes": [one for one in reversed(changes()) if one["outcome"] == "applied"]}
+
+
+def refused_client() -> dict[str, Any]:
+    """Return a request of a client that the firewall blocks."""
+    line = (
+        '{"log":"access","client":"192.0.2.7","method":"GET","path":"/","status":403,"duration_ms":0.1,'
+        '"generation":4,"blocked":true,"denied":false}'
+    )
+    return trace(
+        [*gateway(end=1.1, code="403"), *visit("a", parent="g2", at="waf", begin=0.3, end=0.8, code="403", inner=0.1)],
+        [log("waf", line, ms=0.7, span_id="a2")],
+    )
+
+
+def controlled() -> dict[str, Any]:
+    """Return a call of the control interface whose change was taken back."""
+    name = "clover.control.v1.Ambassador/Apply"
+    url = f"http://http-lb-v2:50054/{name}"
+    return trace(
+        [
+            span("c1", at="control-agent", kind="Client", begin=0, end=231, own=0.3, proxy=False, name=name,
+                 status="Error", rpc__grpc__status_code="10", server__address="http-lb-v2"),
+            span("c2", parent="c1", at="control-agent", begin=0.2, end=230.8, own=0.3, http__status_code="200",
+                 http__method="POST", http__url=url),
+            span("c3", parent="c2", at="control-agent", kind="Client", begin=0.4, end=230.6, own=0.3,
+                 http__status_code="200", upstream_cluster="outbound|50054||http-lb-v2.default.svc.cluster.local"),
+            span("h1", parent="c3", at="http-lb v2", begin=0.8, end=230.2, own=0.3, http__status_code="200"),
+            span("h2", parent="h1", at="http-lb v2", kind="Client", begin=1, end=230, own=0.3, http__status_code="200",
+                 upstream_cluster="inbound|50054||"),
+            span("h3", parent="h2", at="http-lb v2", begin=1.2, end=229.8, own=1, proxy=False, name=name,
+                 status="Error", rpc__grpc__status_code="10"),
+            *(span(f"h{at}", parent="h3", at="http-lb v2", kind="Internal", begin=begin, end=end, own=end - begin,
+                   proxy=False, name=step)
+              for at, (step, begin, end) in enumerate(
+                  (("render", 1.5, 3), ("write", 3, 5), ("check", 5, 57), ("activate", 57, 167), ("confirm", 167, 229)),
+                  start=4)),
+        ],
+        [log("http-lb v2", "http-lb@v2: generation 3 stays, a change was rolled back: it did not answer", ms=229,
+             span_id="h3", log="change", **{"clover.change.outcome": "rolled-back"})],
+    )  # fmt: skip
