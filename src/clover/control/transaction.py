@@ -34,7 +34,7 @@ from clover.spec.configuration import Configuration
 
 FRESH_S = 0.4
 """What the engine said of itself is true for so long, for everybody who asks."""
-RETRY_S, MOST_RETRY_S = 0.1, 15.0
+RETRY_S, MOST_RETRY_S = 0.1, 3.0
 """Pauses before an engine that does not work by its configuration is spoken to again: the first, and the longest."""
 MOST_DIFF_BYTES = 65536
 """Of the diff in an answer."""
@@ -373,12 +373,16 @@ class Transactions:
 
     async def health(self) -> Health:
         """Return whether the engine works by what is in force; during a change, what was true before it."""
-        if self._lock.locked() or time.monotonic() - self._looked_at < FRESH_S:
-            return self._health
-        async with self._lock:
-            if time.monotonic() - self._looked_at >= FRESH_S:
-                self._become(await self._look())
+        if not self._lock.locked() and self._is_stale():
+            async with self._lock:
+                if self._is_stale():
+                    self._become(await self._look())
         return self._health
+
+    def _is_stale(self) -> bool:
+        # While the engine is being brought to what is in force, whoever does that knows best.
+        unsettled = self._engine is not None and self._unsettled.is_set()
+        return not unsettled and time.monotonic() - self._looked_at >= FRESH_S
 
     async def _look(self) -> Health:
         try:
@@ -458,13 +462,13 @@ class Transactions:
 
     async def _settled(self) -> None:
         """Remember that the engine works by what is in force, and remove what is needed no more."""
-        self._unsettled.clear()
-        self._become(Health(ready=True))
         try:
             await asyncio.to_thread(self._generations.end)
             await asyncio.to_thread(self._generations.tidy)
         except OSError as failure:
             self._teller.say(f"old generations cannot be removed: {failure}")
+        self._unsettled.clear()
+        self._become(Health(ready=True))
 
     # ---- small things
 
