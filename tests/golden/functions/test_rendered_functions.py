@@ -87,7 +87,15 @@ CASES = {
             function="http-lb",
             version="v1",
             port=9180,
-            configuration=LoadBalancerConfiguration(backends=(Backend(host="web-cache"),)),
+            configuration=LoadBalancerConfiguration(
+                backends=(
+                    Backend(host="web-cache", weight=3),
+                    Backend(host="clover-server5", port=8000, weight=2, state="drain"),
+                    Backend(host="clover-server6", weight=256, state="disabled"),
+                ),
+                algorithm="source",
+            ),
+            generation=12,
             directory=f"{ROOT}/http-lb-v1",
         ),
     ),
