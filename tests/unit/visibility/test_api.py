@@ -68,3 +68,9 @@ async def test_a_body_that_is_no_change_is_refused(place, body):
     answered, told = await ask(place, "/v1/resources", method="POST", body=body)
 
     assert (answered, told["problems"][0]["code"]) == (422, "CLV5003")
+
+
+async def test_a_list_either_ends_or_goes_on(place):
+    answered, told = await ask(place, "/v1/alerts?follow=perhaps")
+
+    assert (answered, told["problems"][0]["what"]) == (422, "follow is 'perhaps', expected true or false")

@@ -1,0 +1,77 @@
+"""What the node tells the store of changes of the mesh."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from clover.errors import DocumentError, MeshError, Problem
+from clover.mesh.controller import Change, Outcome
+from clover.telemetry._proto import otlp_pb2
+from clover.visibility.node import RunningNode
+
+OUTCOME = Outcome(
+    changes=(Change(kind="VirtualService", name="lb", namespace="default", action="configured"),), acknowledged_ms=9.0
+)
+REFUSAL = MeshError(Problem(code="CLV4405", where="sidecar lb", what="it did not take it"))
+
+
+class Controller:
+    """A mesh that takes everything, or nothing."""
+
+    def __init__(self, failure: Exception | None) -> None:
+        self._failure = failure
+
+    async def apply(self, *_, **__) -> Outcome:
+        if self._failure:
+            raise self._failure
+        return OUTCOME
+
+    delete = apply
+
+
+@pytest.fixture
+def records():
+    return []
+
+
+def node(records, failure=None) -> RunningNode:
+    def keep(request: bytes) -> None:
+        message = otlp_pb2.ExportLogsServiceRequest.FromString(request)
+        (record,) = message.resource_logs[0].scope_logs[0].log_records
+        said = {pair.key: pair.value.string_value for pair in record.attributes}
+        records.append((said["clover.change.method"], said["clover.change.outcome"], said["clover.change.summary"]))
+
+    return RunningNode(
+        plan=SimpleNamespace(chain="sdc"), namespace="default", gateway="", pid=1, store_path="", statuses={},
+        controller=Controller(failure), server=None, store=SimpleNamespace(note_logs=keep), started=0.0,
+    )  # fmt: skip
+
+
+async def test_what_was_applied_and_deleted_is_recorded_with_its_resources(records):
+    await node(records).apply([], dry_run=False)
+    await node(records).delete("VirtualService", "lb", "")
+
+    configured = "VirtualService default/lb configured"
+    assert records == [("apply", "applied", configured), ("delete", "applied", configured)]
+
+
+async def test_what_was_refused_is_recorded_with_the_reason(records):
+    with pytest.raises(MeshError):
+        await node(records, REFUSAL).apply([], dry_run=False)
+
+    assert records == [("apply", "refused", "sidecar lb: it did not take it [CLV4405]")]
+
+
+async def test_a_dry_run_is_no_change(records):
+    await node(records).apply([], dry_run=True)
+    with pytest.raises(MeshError):
+        await node(records, REFUSAL).apply([], dry_run=True)
+
+    assert records == []
+
+
+async def test_a_list_that_cannot_be_is_refused_before_anything_is_sent(records):
+    with pytest.raises(DocumentError):
+        node(records).following("alerts", {"limit": "0"})
