@@ -20,6 +20,7 @@ from clover.spec.configuration import Backend
 pytestmark = pytest.mark.engines
 
 DRIVERS = [driver for driver in registry.DRIVERS if driver.engine != "command"]
+NGINXES = [driver for driver in DRIVERS if driver.engine in ("nginx", "modsecurity")]
 TO = (backend(9181), backend(9182, host="localhost"))
 
 
@@ -85,7 +86,7 @@ def test_the_engine_accepts_every_folder_that_is_not_refused_and_stays_in_it(dri
         assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("driver", [d for d in DRIVERS if d.engine != "haproxy"], ids=lambda d: f"{d.type}-{d.engine}")
+@pytest.mark.parametrize("driver", NGINXES, ids=lambda d: f"{d.type}-{d.engine}")
 def test_nginx_reads_one_server_its_status_page_and_the_upstreams_given(driver, tmp_path):
     settings_ = plain(driver, tmp_path)
     program = driver.render(settings_)
