@@ -398,6 +398,14 @@ async def test_what_does_not_compile_is_refused_in_varnishs_words_and_the_old_st
         assert get(cache.port, "/headers").headers["x-served-by"] == "server1"
 
 
+async def test_a_change_of_the_room_is_refused_and_put_back(tmp_path, servers):
+    with caching(tmp_path / "c", *backends(servers[0].port)) as cache:
+        with pytest.raises(EngineError, match="maxSizeMib is 256 and cannot become 64"):
+            await change(cache, DRIVER, to(servers[1], max_size_mib=64))
+
+        assert get(cache.port, "/headers").headers["x-served-by"] == "server1"
+
+
 async def test_a_generation_that_was_taken_back_and_is_made_anew_is_loaded_anew(tmp_path, servers):
     with caching(tmp_path / "c", *backends(servers[0].port)) as cache:
         first, way = cache.settings, cache.way(DRIVER)

@@ -139,7 +139,8 @@ def counters_from(text: str) -> dict[str, float]:
 
 def _has_the_same_room(before: Settings, after: Settings) -> None:
     has, wants = (cast(CacheConfiguration, settings.configuration).max_size_mib for settings in (before, after))
-    if has != wants:
+    # What is put back never came into force.
+    if has != wants and after.generation > before.generation:
         raise EngineError(
             f"Varnish takes its room for answers when it starts: maxSizeMib is {has} and cannot become {wants} while it"
             " runs; write it in the chain file and start the chain again"
