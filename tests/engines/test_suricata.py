@@ -234,6 +234,18 @@ async def test_a_reload_that_loses_a_rule_is_not_confirmed(ears):
         await way.confirm(ears.engine.settings, How.RELOAD)
 
 
+async def test_a_reload_that_reads_nothing_is_an_error(ears):
+    after = replace(ears.engine.settings, generation=2)
+    program = DRIVER.render(after)
+    lay_out(replace(program, files={"local.rules": program.files["local.rules"]}), after)
+    turn(after)
+
+    with pytest.raises(EngineError, match="did not read its rules again"):
+        await ears.engine.way(DRIVER).change(ears.engine.settings, after)
+    with pytest.raises(EngineError, match="before generation 2 came into force"):
+        await ears.engine.way(DRIVER).confirm(after, How.RELOAD)
+
+
 async def test_a_turned_link_is_not_in_force_before_suricata_has_read_it(ears):
     after = replace(ears.engine.settings, generation=2)
     lay_out(DRIVER.render(after), after)

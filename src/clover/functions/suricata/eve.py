@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,12 @@ MOST_COMPARED = 100
 """So many requests of one flow are compared for an alert that does not say which of them it is about."""
 _MESSAGE, _URL, _HOST, _METHOD = 500, 4096, 300, 40
 """Characters of each that are passed on."""
-_KINDS = (b'"event_type":"alert"', b'"event_type":"http"')
+MOST_UNREAD_BYTES = 2048
+"""A record that is longer is read at once instead of being kept as it is."""
+
+_ALERT, _HTTP = b'"event_type":"alert"', b'"event_type":"http"'
+# A quotation mark within a text has a backslash in front of it, so none of these can stand in one.
+_FLOW, _TRANSACTION = re.compile(rb'"flow_id":(\d{1,19}),'), re.compile(rb'"tx_id":(\d{1,19}),')
 
 
 class _Place(NamedTuple):
@@ -70,26 +76,20 @@ class Reader:
     _waiting: OrderedDict[int, _Waiting] = field(default_factory=OrderedDict)
     """By a running number, so that the oldest is the first."""
     _awaited: dict[_Place, list[int]] = field(default_factory=dict)
-    _requests: OrderedDict[_Place, tuple[float, _Request]] = field(default_factory=OrderedDict)
+    _requests: OrderedDict[_Place, tuple[float, bytes | _Request]] = field(default_factory=OrderedDict)
+    """Few requests raise an alert, so most records are never read."""
     _flows: dict[int, OrderedDict[int, None]] = field(default_factory=dict)
     """The transactions of each flow that are remembered."""
     _number: int = 0
 
     def read(self, line: bytes, *, now: float) -> Iterable[Alert]:
         """Take one record, and return the alerts that are whole now; nonsense gives none."""
-        if len(line) > MOST_RECORD_BYTES or not any(kind in line for kind in _KINDS):
+        if len(line) > MOST_RECORD_BYTES:
             return ()
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
-            return ()
-        if not isinstance(record, dict):
-            return ()
-        match record.get("event_type"):
-            case "alert":
-                return tuple(self._read_alert(record, now))
-            case "http":
-                return tuple(self._read_request(record, now))
+        if _ALERT in line:
+            return tuple(self._read_alert(_parsed(line), now))
+        if _HTTP in line:
+            return tuple(self._read_request(line, now))
         return ()
 
     def overdue(self, *, now: float) -> Iterable[Alert]:
@@ -107,8 +107,8 @@ class Reader:
             yield alert
             return
         guessed = record.get("tx_guessed") is True
-        if transaction is not None and (known := self._requests.get(_Place(flow, transaction))):
-            yield _joined(alert, known[1], guessed=guessed)
+        if transaction is not None and (place := _Place(flow, transaction)) in self._requests:
+            yield _joined(alert, self._known(place), guessed=guessed)
             return
         self._number += 1
         self._waiting[self._number] = _Waiting(
@@ -119,18 +119,25 @@ class Reader:
         while len(self._waiting) > MOST_WAITING:
             yield self._as_well_as_can_be(next(iter(self._waiting)))
 
-    def _read_request(self, record: dict[str, Any], now: float) -> Iterator[Alert]:
-        flow, transaction = _number(record, "flow_id"), _number(record, "tx_id")
+    def _read_request(self, line: bytes, now: float) -> Iterator[Alert]:
+        flow, transaction = _FLOW.search(line), _TRANSACTION.search(line)
         if flow is None or transaction is None:
             return
-        place, request = _Place(flow, transaction), _request_from(record)
-        self._requests[place] = (now, request)
+        place = _Place(int(flow[1]), int(transaction[1]))
+        self._requests[place] = (now, line if len(line) <= MOST_UNREAD_BYTES else _request_from(_parsed(line)))
         self._requests.move_to_end(place)
-        self._flows.setdefault(flow, OrderedDict())[transaction] = None
+        self._flows.setdefault(place.flow, OrderedDict())[place.transaction] = None
         self._forget(now)
         for number in self._awaited.pop(place, ()):
             waiting = self._waiting.pop(number)
-            yield _joined(waiting.alert, request, guessed=waiting.guessed)
+            yield _joined(waiting.alert, self._known(place), guessed=waiting.guessed)
+
+    def _known(self, place: _Place) -> _Request:
+        since, request = self._requests[place]
+        if isinstance(request, bytes):
+            request = _request_from(_parsed(request))
+            self._requests[place] = (since, request)
+        return request
 
     def _forget(self, now: float) -> None:
         """Drop the requests that are too old or too many; a clock that went back makes all of them too old."""
@@ -162,12 +169,20 @@ class Reader:
         transactions = self._flows.get(waiting.flow, ())
         if not 1 <= len(transactions) <= MOST_COMPARED:
             return waiting.alert
-        requests = [self._requests[_Place(waiting.flow, transaction)][1] for transaction in transactions]
+        requests = [self._known(_Place(waiting.flow, transaction)) for transaction in transactions]
         if len(requests) == 1:
             return _joined(waiting.alert, requests[0], guessed=True)
         # One connection carries the requests of many clients. Only what is true of all of them is true of this one.
         clients = {request.client for request in requests}
         return replace(waiting.alert, client=clients.pop()) if len(clients) == 1 else waiting.alert
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _alert_from(record: dict[str, Any], now: float) -> Alert | None:

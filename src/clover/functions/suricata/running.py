@@ -1,9 +1,9 @@
 """A running Suricata, as its ambassador reaches it: by its command socket.
 
 `ruleset-reload-rules` reads the configuration file again that Suricata was started with, which `conf/current` leads to,
-and with it the rules. It answers when the new rules look at traffic, and it answers `done` even when half of them could
-not be read; so the count is what proves a change. There is no way to ask for the rules themselves. Instead the time of
-the last reload is compared with the time at which the link was turned.
+and with it the rules. It answers when the new rules look at traffic, and it answers `done` even when half of them, or
+none, could be read; so the count is what proves a change. There is no way to ask for the rules themselves. Instead the
+time of the last reload is compared with the time at which the link was turned.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class SuricataRunning:
         del before, after
         link = self._link()
         async with _within(RELOAD_S):
+            last = await self._last_reload()
             while True:
                 try:
                     await self._call("ruleset-reload-rules")
@@ -68,6 +69,9 @@ class SuricataRunning:
                     if _BUSY not in str(failure):
                         raise
                 await asyncio.sleep(_PAUSE_S)
+            # It says `done` even when it could not open its configuration.
+            if await self._last_reload() == last:
+                raise EngineError("suricata did not read its rules again; its log says why")
         self._told = link
         return How.RELOAD
 
@@ -84,10 +88,11 @@ class SuricataRunning:
             link = self._link()
             if link == self._told:
                 return
-            (answer,) = await self._list("ruleset-reload-time")
-        if datetime.fromisoformat(answer["last_reload"]).timestamp() < link.turned_at:
-            what = f"suricata read its rules at {answer['last_reload']}"
-            raise EngineError(f"{what}, before generation {wanted.generation} came into force")
+            last = await self._last_reload()
+        if datetime.fromisoformat(last).timestamp() < link.turned_at:
+            raise EngineError(
+                f"suricata read its rules at {last}, before generation {wanted.generation} came into force"
+            )
 
     async def statistics(self) -> dict[str, float]:
         """Return its counters since it was started; those of traffic are up to a second old, and not there at first."""
@@ -108,6 +113,10 @@ class SuricataRunning:
         """Return how many rules look at traffic, and how many could not be read."""
         (answer,) = await self._list("ruleset-stats")
         return int(answer["rules_loaded"]), int(answer["rules_failed"])
+
+    async def _last_reload(self) -> str:
+        (answer,) = await self._list("ruleset-reload-time")
+        return str(answer["last_reload"])
 
     async def _refused(self) -> str:
         rules = await self._list("ruleset-failed-rules")
