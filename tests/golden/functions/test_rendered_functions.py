@@ -15,6 +15,7 @@ from clover.spec.configuration import (
     Backend,
     CacheConfiguration,
     FirewallConfiguration,
+    IdsConfiguration,
     LoadBalancerConfiguration,
     ServerConfiguration,
 )
@@ -39,6 +40,13 @@ FIREWALL = """{
     {"id": 100002, "target": "header", "name": "X-C", "operator": "regex", "value": "^(red|blue)[ '\\"]?%{d}\\\\d+$"},
     {"id": 100003, "target": "argument", "name": "user", "operator": "equals", "value": "ana é", "action": "log"}]
 }"""
+
+IDS = """{"rules": [
+  {"id": 1000001, "message": "a \\"scanner\\"; or \\\\ none", "severity": 1, "http": {"field": "user-agent", "contains": "sql map"}},
+  {"id": 1000002, "http": {"field": "host", "contains": "Admin.example"}},
+  {"id": 1000003, "http": {"field": "body", "contains": "caf\u00e9", "caseSensitive": true}},
+  {"id": 1000004, "text": "alert http any any -> any any (http.uri; pcre:\\"/id=[0-9]{5}/\\"; classtype:misc-attack;)"}]
+}"""  # noqa: E501
 
 CASES = {
     "firewall": (
@@ -133,6 +141,19 @@ CASES = {
                 uncached_paths=("/private/", "/v1.0"),
             ),
             directory=f"{ROOT}/web-cache",
+        ),
+    ),
+    "ids-suricata": (
+        registry.driver(FunctionType.IDS, "suricata"),
+        Settings(
+            workload="ids",
+            function="ids",
+            version="v1",
+            port=9180,
+            configuration=IdsConfiguration.model_validate_json(IDS),
+            generation=3,
+            directory=f"{ROOT}/ids",
+            user="www-data",
         ),
     ),
     "server": (
