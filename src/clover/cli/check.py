@@ -20,7 +20,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Check chain files; says everything that is wrong at once."""
-    results = [(load.file_of(path), *load.inspect(path)) for path in paths]
+    results = [(load.file_of(path), *_inspected(path)) for path in paths]
     sound = all(chain is not None for _, chain, _ in results)
     exit_code = 0 if sound else DocumentError.exit_code
     if as_json:
@@ -29,6 +29,17 @@ def check(
         for result in results:
             _show(*result)
     raise typer.Exit(exit_code)
+
+
+def _inspected(path: Path) -> tuple[Chain | None, tuple[Problem, ...]]:
+    """Return the chain, None when something is wrong with it, and its problems; last those that its engines see."""
+    chain, problems = load.inspect(path)
+    if chain is None:
+        return None, problems
+    from clover.runtime import planner
+
+    refused = planner.refusals(chain)
+    return None if refused else chain, (*problems, *refused)
 
 
 def _show(file: Path, chain: Chain | None, problems: tuple[Problem, ...]) -> None:

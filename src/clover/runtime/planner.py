@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from clover.control import settings as control_settings
@@ -16,6 +16,7 @@ from clover.control.settings import (
     Controlled,
     settings_from,
 )
+from clover.errors import FunctionError, Problem
 from clover.functions import registry as drivers
 from clover.functions import state
 from clover.functions.driver import CURRENT, Companion, Program
@@ -106,7 +107,8 @@ def _labels(function: Function, version: Version) -> dict[str, str]:
 
 
 def plan_from(chain: Chain, addresses: Addresses, site: Site) -> Plan:
-    """Return everything that a backend needs to run the chain. Raises FunctionError with all that cannot be run."""
+    """Return everything that a backend needs to run the chain. Raises FunctionError with all that engines cannot do."""
+    programs = _programs(chain, site)
     return Plan(
         chain=chain.name,
         directory=site.directory,
@@ -115,7 +117,10 @@ def plan_from(chain: Chain, addresses: Addresses, site: Site) -> Plan:
         hosts=addressing.hosts_from(chain, addresses),
         workloads=(
             _gateway(chain, addresses, site),
-            *(_workload(chain, function, version, addresses, site) for function, version in chain.workloads()),
+            *(
+                _workload(chain, function, version, addresses, site, programs[workload_name(function, version)])
+                for function, version in chain.workloads()
+            ),
             _agent(chain, addresses, site),
         ),
     )
@@ -181,10 +186,37 @@ def _agent(chain: Chain, addresses: Addresses, site: Site) -> WorkloadPlan:
     )
 
 
-def _workload(chain: Chain, function: Function, version: Version, addresses: Addresses, site: Site) -> WorkloadPlan:
+def refusals(chain: Chain) -> tuple[Problem, ...]:
+    """Return what the engines cannot do of what the chain tells them, each where its function is written."""
+    try:
+        _programs(chain, Site(directory="/run/clover/checked", rootless=False, envoy="envoy"))
+    except FunctionError as failure:
+        return failure.problems
+    return ()
+
+
+def _programs(chain: Chain, site: Site) -> dict[str, Program]:
+    """Return what each workload runs. Raises FunctionError with everything that engines cannot do."""
+    programs = {}
+    problems: list[Problem] = []
+    for function, version in chain.workloads():
+        settings = settings_from(_ambassador(chain, function, version, site), _first(function, version))
+        try:
+            programs[settings.workload] = drivers.driver(function.type, version.engine).render(settings)
+        except FunctionError as failure:
+            problems += (replace(problem, where=str(version.mark)) for problem in failure.problems)
+    if problems:
+        raise FunctionError(*problems)
+    return programs
+
+
+def _first(function: Function, version: Version) -> State:
+    return State(type=function.type.value, generation=1, configuration=version.configuration)
+
+
+def _ambassador(chain: Chain, function: Function, version: Version, site: Site) -> AmbassadorSettings:
     name = workload_name(function, version)
-    directory = str(workload_directory(site, name))
-    ambassador = AmbassadorSettings(
+    return AmbassadorSettings(
         chain=chain.name,
         namespace=chain.namespace,
         function=function.name,
@@ -192,7 +224,7 @@ def _workload(chain: Chain, function: Function, version: Version, addresses: Add
         workload=name,
         type=function.type.value,
         engine=version.engine,
-        directory=directory,
+        directory=str(workload_directory(site, name)),
         user="" if site.rootless else WORKER_USER,
         port=function.port,
         control_port=CONTROL_PORT,
@@ -202,10 +234,15 @@ def _workload(chain: Chain, function: Function, version: Version, addresses: Add
         report_to=tuple(_reports_to(chain, function)),
         otlp=_otlp(site),
     )
-    first = State(type=function.type.value, generation=1, configuration=version.configuration)
-    settings = settings_from(ambassador, first)
-    program = drivers.driver(function.type, version.engine).render(settings)
-    folder = str(PurePosixPath(settings.folder).relative_to(directory))
+
+
+def _workload(
+    chain: Chain, function: Function, version: Version, addresses: Addresses, site: Site, program: Program
+) -> WorkloadPlan:
+    name = workload_name(function, version)
+    ambassador, first = _ambassador(chain, function, version, site), _first(function, version)
+    directory = ambassador.directory
+    folder = str(PurePosixPath(settings_from(ambassador, first).folder).relative_to(directory))
     identity = ir.Identity(
         chain=chain.name,
         namespace=chain.namespace,

@@ -31,7 +31,7 @@ def wrong(tmp_path: Path) -> Path:
 def test_a_sound_chain_is_summed_up_on_one_line(capsys):
     assert main(["check", str(EXAMPLES / "sdc")]) == 0
 
-    assert capsys.readouterr() == (f"{EXAMPLES}/sdc/chain.yaml: ok: 8 functions, 9 workloads\n", "")
+    assert capsys.readouterr() == (f"{EXAMPLES}/sdc/chain.yaml: ok: 9 functions, 10 workloads\n", "")
 
 
 def test_one_of_a_thing_is_not_plural(capsys):

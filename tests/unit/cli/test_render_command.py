@@ -19,7 +19,7 @@ def test_a_chain_is_rendered_as_documents_that_a_cluster_takes(chain_file, capsy
 
     found = [(one["kind"], one["metadata"]["name"]) for one in yaml.safe_load_all(capsys.readouterr().out)]
     assert found == [
-        *(("Service", name) for name in ("waf", "lb", "cache", "server", "shadow")),
+        *(("Service", name) for name in ("waf", "lb", "cache", "server", "shadow", "lb-v1", "lb-v2")),
         ("Gateway", "sdc-gateway"),
         ("VirtualService", "sdc"),
         ("DestinationRule", "lb"),

@@ -116,3 +116,16 @@ def test_the_network_is_set_up_by_commands_that_can_be_read(golden):
     )
 
     golden("runtime/network.txt", text)
+
+
+def test_what_engines_cannot_do_is_told_all_at_once_and_where_it_is_written():
+    rules = "[{id: 1, text: 'drop http any any -> any any (sid: 1;)'}]"
+    text = CHAIN.replace(
+        "server: {type: server}",
+        "server: {type: server, config: {sites: [{locations: [{path: /a, files: true}, {path: /a, files: true}]}]}}\n"
+        "    mirrored: {type: ids, config: {rules: " + rules + "}}",
+    ).replace("type: load-balancer", "type: load-balancer\n      mirrorTo: mirrored")
+    problems = planner.refusals(load.parse(text, "chain.yaml"))
+
+    assert [problem.code for problem in problems] == ["CLV3202", "CLV3280"]
+    assert [problem.where.split(":")[0] for problem in problems] == ["chain.yaml"] * 2
