@@ -131,6 +131,10 @@ class Network:
         """Return the command that runs `argv` in there."""
         return ["nsenter", f"--target={self.holder.pid}", "--net", "--mount", "--ipc", "--", *argv]
 
+    def seen(self, path: Path) -> Path:
+        """Return what lies at `path` in there."""
+        return Path(f"/proc/{self.holder.pid}/root{path}")
+
     def ambassador(self, directory: Path, *, killed_at: int = 0) -> Copy:
         """Start the ambassador of the function in this folder; `killed_at` is a point in its first change, 0: never."""
         if self.warm is None:
@@ -159,14 +163,19 @@ class Network:
 
 
 @contextlib.contextmanager
-def network() -> Iterator[Network]:
-    """Make a network whose names are those of `SERVERS`, and which is gone with the block."""
+def network(*, small: str = "") -> Iterator[Network]:
+    """
+    Make a network whose names are those of `SERVERS`, and which is gone with the block.
+
+    With `small` (`256k`) there is a folder `small` in its folder, on a disk of that size.
+    """
     folder = Path(tempfile.mkdtemp(prefix="clover-control-", dir="/tmp"))
     folder.chmod(0o711)
     hosts = folder / "hosts"
     hosts.write_text(f"127.0.0.1 localhost {' '.join(SERVERS)}\n")
     hosts.chmod(0o644)
-    script = f"ip link set lo up && mount --bind {hosts} /etc/hosts && echo ready && exec sleep infinity"
+    disk = f"mkdir {folder}/small && mount -t tmpfs -o size={small},mode=711 small {folder}/small &&" if small else ""
+    script = f"{disk} ip link set lo up && mount --bind {hosts} /etc/hosts && echo ready && exec sleep infinity"
     holder = subprocess.Popen(
         ["unshare", "--net", "--mount", "--ipc", "--", "sh", "-c", script], stdout=subprocess.PIPE, env=_environment()
     )
@@ -242,12 +251,23 @@ class Controlled:
     ambassador: Copy | None = None
     channel: grpc.aio.Channel | None = None
 
+    @property
+    def files(self) -> Path:
+        """Return the folder as its processes see it."""
+        return self.network.seen(self.directory)
+
     # ---- processes
 
-    def start_engine(self) -> None:
-        with (self.directory / "logs/engine.log").open("ab") as log:
+    def start_engine(self, *, hosts: str = "") -> None:
+        """Start the engine; with `hosts` it knows other names than its ambassador."""
+        wrapper: tuple[str, ...] = ()
+        if hosts:
+            (self.network.folder / "engine-hosts").write_text(hosts)
+            script = f'mount --bind {self.network.folder}/engine-hosts /etc/hosts && exec "$@"'
+            wrapper = ("unshare", "--mount", "--", "sh", "-c", script, "sh")
+        with (self.files / "logs/engine.log").open("ab") as log:
             self.engine = subprocess.Popen(
-                self.network.inside(*self.program.process.argv),
+                self.network.inside(*wrapper, *self.program.process.argv),
                 cwd=self.program.process.working_directory or self.directory,
                 env=_environment(self.program.process.environment),
                 stdin=subprocess.DEVNULL,
@@ -261,7 +281,7 @@ class Controlled:
         self.engine = _killed(self.engine)
 
     def engine_log(self) -> str:
-        return (self.directory / "logs/engine.log").read_text(errors="replace")
+        return (self.files / "logs/engine.log").read_text(errors="replace")
 
     def start_ambassador(self, *, killed_at: int = 0) -> None:
         self.ambassador = self.network.ambassador(self.directory, killed_at=killed_at)
@@ -277,7 +297,7 @@ class Controlled:
         self.ambassador = None
 
     def ambassador_log(self) -> str:
-        return (self.directory / "logs/ambassador.log").read_text(errors="replace")
+        return (self.files / "logs/ambassador.log").read_text(errors="replace")
 
     # ---- what is asked
 
@@ -295,6 +315,16 @@ class Controlled:
         method = METHODS[name]
         call = self._channel().unary_stream(f"/{SERVICE}/{name}", _bytes, method.answer.FromString)
         return call(text_format.Parse(text, method.request()))
+
+    async def first(self, name: str, text: str = "") -> Any:
+        """Return the first answer of a method that streams them. Raises Refusal."""
+        stream = self.stream(name, text)
+        try:
+            return await anext(aiter(stream))
+        except grpc.aio.AioRpcError as error:
+            raise Refusal(error) from None
+        finally:
+            stream.cancel()
 
     async def upload(self, path: str, *chunks: bytes, expected: int = 0) -> control_pb2.ApplyResponse:
         call = self._channel().stream_unary(f"/{SERVICE}/UploadFile", _bytes, METHODS["UploadFile"].answer.FromString)
@@ -318,10 +348,12 @@ class Controlled:
         """Wait until the engine works by what is in force, and return that."""
         async with asyncio.timeout(WAIT_S):
             while True:
+                watching = self.stream("Watch", "interval { nanos: 100000000 }")
                 # A connection to the ambassador before this one may end just now.
                 with contextlib.suppress(grpc.aio.AioRpcError, Refusal):
-                    async for status in self.stream("Watch", "interval { nanos: 100000000 }"):
+                    async for status in watching:
                         if status.engine_ready and not status.changing:
+                            watching.cancel()
                             return await self.state()
 
     def fetch(self, path: str = "/", *, method: str = "GET", host: str = "chain.test") -> tuple[int, str]:
@@ -338,10 +370,10 @@ class Controlled:
 
     def generations(self) -> list[str]:
         """Return the names of all that lies in `conf`."""
-        return sorted(path.name for path in (self.directory / "conf").iterdir())
+        return sorted(path.name for path in (self.files / "conf").iterdir())
 
     def in_force(self) -> str:
-        return str((self.directory / CURRENT).readlink())
+        return str((self.files / CURRENT).readlink())
 
     def _channel(self) -> grpc.aio.Channel:
         assert self.channel is not None
@@ -354,7 +386,7 @@ async def controlled(
 ) -> AsyncIterator[Controlled]:
     """Lay out a function as a chain does, and stop what was started of it when the block is left."""
     folder = directory or Path(tempfile.mkdtemp(prefix="w-", dir=network.folder))
-    folder.chmod(0o711)
+    network.seen(folder).chmod(0o711)
     settings = AmbassadorSettings(
         chain="test",
         namespace="default",
@@ -372,11 +404,11 @@ async def controlled(
     )
     first = State(type=type_, generation=1, configuration=MODELS[type_].model_validate(configuration))
     program = registry.driver(FunctionType(type_), engine).render(settings_from(settings, first))
-    _lay_out(folder, settings, first, program)
+    _lay_out(network.seen(folder), settings, first, program)
     function = Controlled(network=network, directory=folder, settings=settings, program=program)
     try:
         async with (
-            _relayed(network, folder / "relay.sock") as target,
+            _relayed(network, network.folder / f"{folder.name}.sock") as target,
             grpc.aio.insecure_channel(target, options=_CHANNEL) as channel,
         ):
             function.channel = channel
