@@ -10,6 +10,7 @@ import pytest
 
 from clover.functions import registry
 from clover.functions.driver import Settings
+from clover.functions.snort import driver as snort
 from clover.spec.chain import FunctionType
 from clover.spec.configuration import (
     Backend,
@@ -47,6 +48,8 @@ IDS = """{"rules": [
   {"id": 1000003, "http": {"field": "body", "contains": "caf\u00e9", "caseSensitive": true}},
   {"id": 1000004, "text": "alert http any any -> any any (http.uri; pcre:\\"/id=[0-9]{5}/\\"; classtype:misc-attack;)"}]
 }"""  # noqa: E501
+
+IDS_SNORT = IDS.replace("any any -> any any (http.uri", "(http_uri").replace(" classtype:misc-attack;", "")
 
 CASES = {
     "firewall": (
@@ -141,6 +144,41 @@ CASES = {
                 uncached_paths=("/private/", "/v1.0"),
             ),
             directory=f"{ROOT}/web-cache",
+        ),
+    ),
+    "cache-varnish": (
+        registry.driver(FunctionType.CACHE, "varnish"),
+        Settings(
+            workload="web-cache",
+            function="web-cache",
+            version="v2",
+            port=9180,
+            configuration=CacheConfiguration(
+                backends=(
+                    Backend(host="clover-server1", weight=3),
+                    Backend(host="clover-server2", port=81),
+                    Backend(host="clover-server3", state="drain"),
+                ),
+                default_ttl=90.5,
+                max_size_mib=64,
+                uncached_paths=("/private/", "/v1.0"),
+            ),
+            generation=2,
+            directory=f"{ROOT}/web-cache-v2",
+            user="www-data",
+        ),
+    ),
+    "ids-snort": (
+        snort.Ids(),
+        Settings(
+            workload="ids",
+            function="ids",
+            version="v1",
+            port=9180,
+            configuration=IdsConfiguration.model_validate_json(IDS_SNORT),
+            generation=3,
+            directory=f"{ROOT}/ids",
+            user="www-data",
         ),
     ),
     "ids-suricata": (
