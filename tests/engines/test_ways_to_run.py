@@ -20,7 +20,8 @@ from clover.spec.chain import FunctionType
 
 pytestmark = pytest.mark.engines
 
-DRIVERS = [driver for driver in registry.DRIVERS if driver.engine != "command"]
+DRIVERS = [driver for driver in registry.DRIVERS if driver.engine != "command" and driver.type is not FunctionType.IDS]
+"""Those that answer what clients send."""
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 ORDINARY = "nobody"
 

@@ -69,7 +69,7 @@ def test_an_engine_in_a_role_that_it_has_not_is_reported_with_those_that_have():
         registry.driver(FunctionType.CACHE, "modsecurity")
 
     (problem,) = refused.value.problems
-    assert problem.hint == "engines for cache: nginx"
+    assert problem.hint == "engines for cache: nginx, varnish"
 
 
 def test_a_chain_needs_what_its_engines_need_each_once():
@@ -107,7 +107,8 @@ def test_every_file_and_folder_of_a_program_is_below_the_workloads_folder(driver
     for name in (*program.files, *program.directories):
         assert not Path(name).is_absolute()
         assert ".." not in Path(name).parts
-    assert program.ready_port == SETTINGS.port
+    if driver.type is not FunctionType.IDS:
+        assert program.ready_port == SETTINGS.port
 
 
 @pytest.mark.parametrize("type_", [FunctionType.FIREWALL, FunctionType.LOAD_BALANCER, FunctionType.CACHE])
