@@ -15,6 +15,7 @@ EVENT = "clover.change"
 MOST_DIFF_BYTES = 4096
 _OUTCOMES = {Code.ABORTED: "rolled-back", Code.UNAVAILABLE: "failed", Code.INTERNAL: "failed"}
 """Of a call that failed with this code; all others were refused before anything was done."""
+_WORDS = {"refused": "was refused", "rolled-back": "was rolled back", "failed": "failed"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +65,7 @@ class Teller:
         }
         if isinstance(failure, CallError):
             attributes["clover.change.problem"] = failure.problems[0].code
-        text = f"generation {now.generation} stays, a change was {outcome.replace('-', ' ')}: {summary}"
+        text = f"generation {now.generation} stays, a change {_WORDS[outcome]}: {summary}"
         self._tell(text, attributes, method=method, context=context)
 
     def say(self, text: str) -> None:

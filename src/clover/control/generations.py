@@ -12,7 +12,7 @@ import fcntl
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from clover.functions import state
@@ -122,8 +122,12 @@ class Generations:
         """Remove the folder of a generation that is not in force."""
         self._remove(self._folder(generation))
 
-    def tidy(self) -> None:
-        """Remove what changes that were cut short have left, the oldest generations, and contents that none has."""
+    def tidy(self, *, sparing: Iterable[str] = ()) -> None:
+        """
+        Remove what changes that were cut short have left, the oldest generations, and contents that none has.
+
+        `sparing` are contents that a generation is about to have.
+        """
         current = self.current().generation
         numbers = sorted(self._numbers())
         # Above the one in force there is only what never came into force, or was taken back.
@@ -131,13 +135,13 @@ class Generations:
         for number in numbers:
             if number not in keep:
                 self._remove(self._folder(number))
-        self._tidy_contents(keep)
+        self._tidy_contents(keep, sparing)
 
-    def _tidy_contents(self, keep: list[int]) -> None:
+    def _tidy_contents(self, keep: list[int], sparing: Iterable[str]) -> None:
         folder = self._directory / FILES
         if not folder.is_dir():
             return
-        used: set[str] = set()
+        used = {PurePosixPath(path).name for path in sparing}
         for number in keep:
             with contextlib.suppress(UnreadableError):
                 used.update(

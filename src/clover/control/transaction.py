@@ -123,6 +123,8 @@ class Transactions:
         self._unsettled.set()
         self._health = Health(ready=False, message="the engine has not been asked yet")
         self._looked_at = float("-inf")
+        self._contents: tuple[str, ...] = ()
+        """Uploaded contents that the change under way brings."""
         self.state = state
         self.changing = False
         self.news = asyncio.Event()
@@ -186,6 +188,7 @@ class Transactions:
     async def _change(self, edit: Edit, *, call: Call, expected: int, dry_run: bool) -> Result:
         began, before = time.monotonic(), self.state
         configuration, files = edit(before)
+        self._contents = tuple(files.values())
         if (configuration, dict(files)) == (before.configuration, dict(before.files)):
             if self._engine is not None and not dry_run:
                 await self._settle_or_refuse(self._engine)
@@ -464,7 +467,7 @@ class Transactions:
         """Remember that the engine works by what is in force, and remove what is needed no more."""
         try:
             await asyncio.to_thread(self._generations.end)
-            await asyncio.to_thread(self._generations.tidy)
+            await asyncio.to_thread(self._generations.tidy, sparing=self._contents)
         except OSError as failure:
             self._teller.say(f"old generations cannot be removed: {failure}")
         self._unsettled.clear()
