@@ -340,6 +340,46 @@ class TestWhatIsSaid:
             assert await apply(balancer, backend(servers[0].port)) is How.RELOAD
 
 
+class TestUnderLoad:
+    @pytest.mark.parametrize("how", [How.RUNTIME, How.RELOAD])
+    async def test_no_request_is_lost_on_connections_that_are_kept(self, balancer, servers, how):
+        one, two, three = (server.port for server in servers)
+        enough = asyncio.Event()
+        async with asyncio.TaskGroup() as tasks:
+            clients = [tasks.create_task(statuses_until(enough, balancer.port)) for _ in range(8)]
+            for number in range(10):
+                algorithm = ("random", "least-connections")[number % 2] if how is How.RELOAD else "round-robin"
+                to = (
+                    backend(one, weight=number + 1),
+                    backend(two),
+                    backend(three, state=("drain", "ready")[number % 2]),
+                )
+                assert await apply(balancer, *to, algorithm=algorithm) is how
+            enough.set()
+
+        answered = Counter(status for client in clients for status in client.result())
+        assert answered.keys() == {200}
+        assert len(balancer.accesses(answered.total())) == answered.total()
+
+
+async def statuses_until(enough: asyncio.Event, port: int) -> list[int]:
+    """Send GET and POST in turn on one connection for as long as it is kept, then on the next."""
+    statuses: list[int] = []
+    while not enough.is_set():
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        kept = True
+        while kept and not enough.is_set():
+            method, body = (b"GET", b"") if len(statuses) % 2 else (b"POST", b"x" * 2000)
+            writer.write(b"%b / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%b" % (method, len(body), body))
+            head = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).lower()
+            await reader.readexactly(int(head.partition(b"content-length: ")[2].split(b"\r\n")[0]))
+            statuses.append(int(head.split()[1]))
+            kept = b"connection: close" not in head
+        writer.close()
+        await writer.wait_closed()
+    return statuses
+
+
 def replace_weight(one: Backend, weight: int) -> Backend:
     return one.model_copy(update={"weight": weight})
 
