@@ -194,8 +194,8 @@ class TestFiles:
     def test_the_sample_is_the_service_delivery_controller(self):
         chain = load.load(EXAMPLES / "sdc")
 
-        assert (len(chain.functions), len(list(chain.workloads()))) == (8, 9)
-        assert {function.type for function in chain.functions.values()} >= {*FunctionType} - {FunctionType.IDS}
+        assert (len(chain.functions), len(list(chain.workloads()))) == (9, 10)
+        assert {function.type for function in chain.functions.values()} == set(FunctionType)
 
 
 _names = st.from_regex("[a-z]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True).filter(lambda name: name not in RESERVED_NAMES)
