@@ -14,15 +14,29 @@ import pytest
 from running_engine import Engine, backends, running, settings_for, write
 
 from clover.functions import registry
+from clover.functions.driver import Driver
 from clover.kit import requirements
 from clover.spec.chain import FunctionType
 
 Start = Callable[..., Engine]
+SECOND_ENGINES = ("snort", "varnish")
 
 
 @pytest.fixture(scope="session", autouse=True)
 def engines_are_installed() -> None:
-    needed = [requirement for driver in registry.DRIVERS for requirement in driver.requirements]
+    # An engine that is nobody's default is looked for by its own tests, and below.
+    _skip_without(*(driver for driver in registry.DRIVERS if driver.engine not in SECOND_ENGINES))
+
+
+@pytest.fixture(autouse=True)
+def its_engine_is_installed(request: pytest.FixtureRequest) -> None:
+    """Skip the tests of a second engine that this machine lacks."""
+    if driver := getattr(getattr(request.node, "callspec", None), "params", {}).get("driver"):
+        _skip_without(driver)
+
+
+def _skip_without(*drivers: Driver) -> None:
+    needed = [requirement for driver in drivers for requirement in driver.requirements]
     if lacking := list(requirements.missing(needed)):
         pytest.skip("; ".join(f"{problem.what}: {problem.hint}" for problem in lacking))
 

@@ -123,10 +123,12 @@ def get(
     *,
     method: str = "GET",
     body: bytes | None = None,
+    source: str = "",
 ) -> Answer:
-    """Make one HTTP request on a connection of its own."""
+    """Make one HTTP request on a connection of its own, from the address `source` ('': whichever)."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=15)
+    origin = (source, 0) if source else None
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=15, source_address=origin)
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()

@@ -8,6 +8,7 @@ from clover.functions.driver import Driver
 from clover.functions.haproxy import driver as haproxy
 from clover.functions.modsecurity import driver as modsecurity
 from clover.functions.nginx import driver as nginx
+from clover.functions.snort import driver as snort
 from clover.functions.suricata import driver as suricata
 from clover.functions.varnish import driver as varnish
 from clover.kit.requirements import Requirement
@@ -21,6 +22,7 @@ DRIVERS: tuple[Driver, ...] = (
     nginx.Cache(),
     varnish.Cache(),
     suricata.Ids(),
+    snort.Ids(),
     nginx.Server(),
     command.Server(),
 )
