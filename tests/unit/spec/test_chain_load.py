@@ -234,7 +234,9 @@ def _functions(draw: st.DrawFn, type_: FunctionType, answering: list[str], later
         engine = draw(st.sampled_from(ENGINES[type_]))
         found: dict[str, Any] = {"engine": engine}
         if engine == "command":
-            found["command"] = ["serve", *draw(st.lists(st.text(string.printable, max_size=5), max_size=2))]
+            # Never like `1e100`, which PyYAML writes without quotes and Kubernetes reads as a number.
+            arguments = st.text(string.printable, max_size=5).map(lambda text: f"--{text}")
+            found["command"] = ["serve", *draw(st.lists(arguments, max_size=2))]
         elif draw(st.booleans()):
             found["config"] = _configs[type_]
         if type_ in (FunctionType.SERVER, FunctionType.IDS):
