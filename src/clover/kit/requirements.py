@@ -21,10 +21,13 @@ class Requirement:
     name: str
     """Program name, or absolute path."""
     package: str
-    """Debian and Ubuntu package that has it."""
+    """Debian and Ubuntu package that has it; '' when none has."""
     needed_for: str
     backports: str = ""
     """Codename of the Debian release that has the package in its backports only; '' for none."""
+
+    elsewhere: str = ""
+    """Where it comes from when no package has it."""
 
     def met(self) -> bool:
         """Look for it on this machine."""
@@ -50,6 +53,8 @@ def missing(requirements: Iterable[Requirement], *, severity: str = "error") -> 
 
 def installing(requirement: Requirement, *, release: str) -> str:
     """Return the command that installs it on a release of Debian or Ubuntu, by its codename."""
+    if not requirement.package:
+        return requirement.elsewhere
     install = "sudo apt-get install --no-install-recommends"
     if not requirement.backports or requirement.backports != release:
         return f"{install} {requirement.package}"

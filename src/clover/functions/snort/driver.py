@@ -19,7 +19,12 @@ from clover.kit.requirements import Requirement
 from clover.spec.chain import FunctionType
 from clover.spec.configuration import IdsConfiguration
 
-SNORT = Requirement(name="snort", package="snort", needed_for="functions with the engine snort, in version 3")
+SNORT = Requirement(
+    name="snort",
+    package="",
+    needed_for="functions with the engine snort, in version 3",
+    elsewhere="Debian has no package of Snort 3: build it from its source, or use the engine suricata",
+)
 CONFIGURATION = "snort.lua"
 RULES = "local.rules"
 RECORDS, RECORDS_FILE = "records", "alert_json.txt"
