@@ -27,7 +27,15 @@ class Teller:
     telemetry: Telemetry
 
     def applied(
-        self, before: State, after: State, *, how: How, duration_s: float, method: str, context: Context | None
+        self,
+        before: State,
+        after: State,
+        *,
+        how: How,
+        diff: str,
+        duration_s: float,
+        method: str,
+        context: Context | None,
     ) -> None:
         """Tell of a change that is in force."""
         summary = difference.summary(before, after)
@@ -41,7 +49,7 @@ class Teller:
                 "clover.change.how": how.value,
                 "clover.change.duration_ms": round(duration_s * 1000, 3),
                 "clover.change.summary": summary,
-                "clover.change.diff": cut(difference.diff(before, after), most_bytes=MOST_DIFF_BYTES),
+                "clover.change.diff": cut(diff, most_bytes=MOST_DIFF_BYTES),
             },
             method=method,
             context=context,

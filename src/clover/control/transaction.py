@@ -213,7 +213,8 @@ class Transactions:
             await self._settle_or_refuse(running)
         await self._write(program, change)
         await self._check(running, program, change)
-        diff = cut(difference.diff(before, change.after), most_bytes=MOST_DIFF_BYTES)
+        # In a thread: thousands of rules take a second, in which others may ask something.
+        diff = cut(await asyncio.to_thread(difference.diff, before, change.after), most_bytes=MOST_DIFF_BYTES)
         if dry_run:
             await asyncio.to_thread(self._generations.forget, change.after.generation)
             generation, steps = change.after.generation, tuple(change.steps)
@@ -223,6 +224,7 @@ class Transactions:
             before,
             change.after,
             how=how,
+            diff=diff,
             duration_s=time.monotonic() - began,
             method=call.method,
             context=call.context,
@@ -435,8 +437,15 @@ class Transactions:
             how = await self._bring_back(running, other)
         if other is not None and other.generation < self.state.generation:
             # Whoever asked for the change never heard of it, but the chain shall.
-            duration_s = time.monotonic() - began
-            self._teller.applied(other, self.state, how=how, duration_s=duration_s, method="", context=None)
+            self._teller.applied(
+                other,
+                self.state,
+                how=how,
+                diff=difference.diff(other, self.state),
+                duration_s=time.monotonic() - began,
+                method="",
+                context=None,
+            )
         if self._unsettled.is_set():
             await self._settled()
 
