@@ -146,6 +146,7 @@ class OtlpTelemetry:
     ) -> None:
         self._resource = dict(resource)
         self._attributes = dict(attributes)
+        self._closing = False
         self._spans: _Queue[otlp.Span] = _Queue(most_waiting)
         self._records: _Queue[otlp.LogRecord] = _Queue(most_waiting)
         # Everything is said here, because the SDK would look the rest up in the environment.
@@ -207,49 +208,60 @@ class OtlpTelemetry:
             span.end()
 
     async def send(self, socket: str) -> None:
-        """Send what there is to the receiver behind a Unix socket, until cancelled."""
-        channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL)
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                for queue, method, encode in self._streams():
-                    tasks.create_task(self._send_all(channel, queue, method, encode), name=f"send to {method}")
-        finally:
-            with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
-                async with asyncio.timeout(FLUSH_S):
-                    for queue, method, encode in self._streams():
-                        while batch := queue.take(BATCH):
-                            await _export(channel, method, encode(self._resource, batch))
-            await channel.close(grace=None)
+        """Send what there is to the receiver behind a Unix socket, until `close`."""
+        async with (
+            grpc.aio.insecure_channel(f"unix:{socket}", options=_CHANNEL) as channel,
+            asyncio.TaskGroup() as tasks,
+        ):
+            for queue, method, encode in (
+                (self._spans, otlp.TRACES_EXPORT, otlp.traces_request),
+                (self._records, otlp.LOGS_EXPORT, otlp.logs_request),
+            ):
+                tasks.create_task(self._send_all(channel, queue, method, encode), name=f"send to {method}")
 
-    def _streams(self) -> tuple[tuple[_Queue[Any], str, _Encode], ...]:
-        return (
-            (self._spans, otlp.TRACES_EXPORT, otlp.traces_request),
-            (self._records, otlp.LOGS_EXPORT, otlp.logs_request),
-        )
+    def close(self) -> None:
+        """Let `send` end when what there is has been sent, or cannot be."""
+        self._closing = True
+        for queue in (self._spans, self._records):
+            queue.filled.set()
 
     async def _send_all(self, channel: grpc.aio.Channel, queue: _Queue[Any], method: str, encode: _Encode) -> None:
         pause_s, told = FIRST_PAUSE_S, 0
         while True:
             await queue.filled.wait()
-            await asyncio.sleep(GATHER_S)
+            if not self._closing:
+                await asyncio.sleep(GATHER_S)
             batch = queue.take(BATCH)
+            if not batch:
+                return
+            batch = self._encodable(batch, queue, encode)
             try:
                 await _export(channel, method, encode(self._resource, batch))
                 pause_s = FIRST_PAUSE_S
             except grpc.aio.AioRpcError as failure:
-                if failure.code() in _AGAIN:
+                if failure.code() not in _AGAIN:
+                    queue.dropped += len(batch)
+                    print(f"telemetry: {len(batch)} were refused: {failure.details()}", flush=True)
+                elif self._closing:
+                    return
+                else:
                     queue.put_back(batch)
                     await asyncio.sleep(pause_s)
                     pause_s = min(pause_s * 2, MOST_PAUSE_S)
-                else:
-                    queue.dropped += len(batch)
-                    print(f"telemetry: {len(batch)} were refused: {failure.details()}", flush=True)
-            except asyncio.CancelledError:
-                queue.put_back(batch)
-                raise
             if queue.dropped > told and pause_s == FIRST_PAUSE_S:
                 print(f"telemetry: {queue.dropped - told} were dropped while nobody took them", flush=True)
                 told = queue.dropped
+
+    def _encodable(self, batch: list[T], queue: _Queue[T], encode: _Encode) -> list[T]:
+        """Return what OTLP can say: one bad string must not take others with it, or end the process."""
+        try:
+            encode(self._resource, batch)
+        except (ValueError, TypeError):
+            if len(batch) > 1:
+                return [good for one in batch for good in self._encodable([one], queue, encode)]
+            queue.dropped += 1
+            return []
+        return batch
 
 
 @contextlib.asynccontextmanager
@@ -263,6 +275,8 @@ async def sending(
         try:
             yield telemetry
         finally:
+            telemetry.close()
+            await asyncio.wait((sender,), timeout=FLUSH_S)
             sender.cancel()
 
 
