@@ -112,13 +112,18 @@ def test_a_hundred_changes_of_each_kind_lose_no_request(changing):
         "rules": reload if "METHOD_RELOAD" in methods["rules"] else {"METHOD_RUNTIME"},
     }
     # The function at the entrance saw each of them, and answered each of them itself with 200.
-    log = Path(command.run, "changing", "w", "waf", "logs")
-    lines = b"".join(file.read_bytes() for file in sorted(log.glob("engine.log*"), reverse=True)).splitlines()
-    seen = [json.loads(line) for line in lines if line.startswith(b'{"log":"access"') and b"lossless=" in line]
-    assert {int(entry["path"].partition("=")[2]) for entry in seen} == set(range(requests.sent))
+    seen = eventually(lambda: _seen(command, requests.sent), what="the last line of the log")
     assert {entry["status"] for entry in seen} == {200}
     # Each line says by which configuration the request was served.
     assert len({entry["generation"] for entry in seen}) > CHANGES / 4
+
+
+def _seen(command, count: int) -> list[dict[str, object]] | None:
+    """Return the firewall's access lines of the load, once every request has one."""
+    log = Path(command.run, "changing", "w", "waf", "logs")
+    lines = b"".join(file.read_bytes() for file in log.glob("engine.log*")).splitlines()
+    seen = [json.loads(line) for line in lines if line.startswith(b'{"log":"access"') and b"lossless=" in line]
+    return seen if {int(entry["path"].partition("=")[2]) for entry in seen} == set(range(count)) else None
 
 
 def test_a_request_says_which_configuration_served_it_and_the_change_is_a_trace(changing):
