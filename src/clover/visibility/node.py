@@ -159,7 +159,9 @@ class RunningNode:
             yield event.as_json() if event else None
 
     def _record(self, change: recorded.Recorded) -> None:
-        self.store.note_logs(recorded.request(change, chain=self.plan.chain, time_unix_nano=time.time_ns()))
+        if change.outcome != recorded.UNCHANGED:
+            now = time.time_ns()
+            self.store.note_logs(recorded.request(change, chain=self.plan.chain, time_unix_nano=now))
 
     async def proxy(self, workload: str, what: str) -> bytes:
         """Return what a sidecar's own admin interface says."""
@@ -241,7 +243,7 @@ def workload_row(plan: WorkloadPlan, status: WorkloadStatus, sidecar: NodeStatus
         "engine": plan.engine,
         "state": status.state.value,
         "ready": status.state.value == "ready" and acknowledged,
-        "address": f"{plan.address}:{plan.port}",
+        "address": f"{plan.address}:{plan.port}" if plan.port else plan.address,
         "restarts": status.restarts,
         "pid": main.pid,
         "lastExit": main.last_exit,

@@ -11,7 +11,7 @@ from clover.telemetry import otlp
 from clover.telemetry.query.events import CHANGES, MESH
 
 EVENT = "clover.change"
-REFUSED = "refused"
+APPLIED, UNCHANGED, REFUSED = "applied", "unchanged", "refused"
 _NAMED = 5
 """So many resources a summary names; the rest is counted."""
 
@@ -38,7 +38,7 @@ def made(method: str, outcome: Outcome) -> Recorded:
     ]
     return Recorded(
         method=method,
-        outcome="applied" if changes else "unchanged",
+        outcome=APPLIED if changes else UNCHANGED,
         summary=_listed(changes) or "nothing changed",
         duration_ms=outcome.acknowledged_ms,
     )

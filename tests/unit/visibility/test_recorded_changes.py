@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -20,13 +21,13 @@ REFUSAL = MeshError(Problem(code="CLV4405", where="sidecar lb", what="it did not
 class Controller:
     """A mesh that takes everything, or nothing."""
 
-    def __init__(self, failure: Exception | None) -> None:
-        self._failure = failure
+    def __init__(self, outcome: Outcome | Exception) -> None:
+        self._outcome = outcome
 
     async def apply(self, *_, **__) -> Outcome:
-        if self._failure:
-            raise self._failure
-        return OUTCOME
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
 
     delete = apply
 
@@ -36,7 +37,7 @@ def records():
     return []
 
 
-def node(records, failure=None) -> RunningNode:
+def node(records, outcome=OUTCOME) -> RunningNode:
     def keep(request: bytes) -> None:
         message = otlp_pb2.ExportLogsServiceRequest.FromString(request)
         (record,) = message.resource_logs[0].scope_logs[0].log_records
@@ -45,7 +46,7 @@ def node(records, failure=None) -> RunningNode:
 
     return RunningNode(
         plan=SimpleNamespace(chain="sdc"), namespace="default", gateway="", pid=1, store_path="", statuses={},
-        controller=Controller(failure), server=None, store=SimpleNamespace(note_logs=keep), started=0.0,
+        controller=Controller(outcome), server=None, store=SimpleNamespace(note_logs=keep), started=0.0,
     )  # fmt: skip
 
 
@@ -62,6 +63,14 @@ async def test_what_was_refused_is_recorded_with_the_reason(records):
         await node(records, REFUSAL).apply([], dry_run=False)
 
     assert records == [("apply", "refused", "sidecar lb: it did not take it [CLV4405]")]
+
+
+async def test_what_was_in_force_already_is_no_change(records):
+    same = replace(OUTCOME, changes=tuple(replace(change, action="unchanged") for change in OUTCOME.changes))
+
+    await node(records, same).apply([], dry_run=False)
+
+    assert records == []
 
 
 async def test_a_dry_run_is_no_change(records):

@@ -118,9 +118,9 @@ _CALL_S = 900
 """A call that began this long ago may still have spans of now."""
 
 
-def control_traces(since_s: float) -> str:
-    """Return the SELECT of the traces of control calls, of all time (0) or of all that can have spans since then."""
-    recent = f" AND Timestamp >= now64(9) - toIntervalSecond({int(since_s) + _CALL_S})" if since_s else ""
+def control_traces(since_s: str) -> str:
+    """Return the SELECT of the traces of control calls that may have spans since so long ago ('': of all time)."""
+    recent = f" AND Timestamp >= now64(9) - toIntervalSecond({since_s} + {_CALL_S})" if since_s else ""
     return f"SELECT TraceId FROM otel_traces WHERE ({CONTROL}){recent}"  # noqa: S608
 
 
@@ -150,7 +150,8 @@ def search_query(wanted: Filter) -> tuple[str, dict[str, Any]]:
         spans.where(
             "Timestamp >= now64(9) - toIntervalMillisecond({since_ms:UInt64})", since_ms=int(wanted.since_s * 1000)
         )
-    spans.where(f"TraceId {'IN' if wanted.control else 'NOT IN'} ({control_traces(wanted.since_s)})")
+    calls = control_traces(str(int(wanted.since_s) + 1) if wanted.since_s else "")
+    spans.where(f"TraceId {'IN' if wanted.control else 'NOT IN'} ({calls})")
     slow = Query(list(spans.conditions), dict(spans.parameters))
     if wanted.service:
         spans.where("ServiceName = {service:String}", service=wanted.service)

@@ -24,7 +24,7 @@ _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a
 _LATEST = f"""
     SELECT TraceId AS trace_id FROM otel_traces
     WHERE TraceId != '' AND Timestamp > now64(9) - toIntervalSecond({{window_s:UInt64}})
-        AND Timestamp <= now64(9) + toIntervalSecond(5) AND TraceId NOT IN ({control_traces(0)})
+        AND Timestamp <= now64(9) + toIntervalSecond(5) AND TraceId NOT IN ({control_traces("{window_s:UInt64}")})
     GROUP BY TraceId ORDER BY min(Timestamp) DESC LIMIT 1"""  # noqa: S608
 _LATEST_WINDOWS_S = (60, 3600, 10**9)
 _BY_REQUEST_ID = """
