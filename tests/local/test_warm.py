@@ -21,6 +21,10 @@ PROGRAM = textwrap.dedent("""
         if arguments[0] == "wait":
             print("waiting", flush=True)
             signal.pause()
+        if arguments[0] == "reconfigure":
+            sys.stdout.reconfigure(errors="backslashreplace")
+            print("spoken")
+            return 0
         print(os.getcwd(), os.environ.get("GREETING"), os.getpgid(0) == os.getpid(), arguments[1:])
         print(random.random())
         return int(arguments[0])
@@ -49,6 +53,17 @@ async def test_a_copy_has_its_own_folder_environment_session_and_exit_code(warm,
     assert words.splitlines()[0] == f"{tmp_path} hello True ['one', 'two']"
     assert await child.wait() == 7
     assert child.returncode == 7
+
+
+async def test_a_copy_speaks_though_the_warm_process_itself_writes_to_a_file():
+    process = Warm(("sh", "-c", 'exec "$0" "$@" >/dev/null', sys.executable, "-c", PROGRAM))
+    try:
+        child = await spawned(process, "reconfigure")
+
+        assert (await child.stdout.read()).decode() == "spoken\n"
+        assert await child.wait() == 0
+    finally:
+        await process.aclose()
 
 
 async def test_copies_do_not_share_what_is_random(warm):

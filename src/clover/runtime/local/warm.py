@@ -87,6 +87,11 @@ def _become(order: Mapping[str, Any], output: int, run: Callable[[list[str]], in
         for target, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
             os.dup2(source, target)
         os.close(output)
+        # The old streams remember what the warm process wrote to, whether one may seek in it for example.
+        sys.stdout, sys.stderr = (
+            os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
+            for number in (1, 2)
+        )
         if order["network"]:
             namespaces.enter_network(Path(order["network"]))
         os.chdir(order["directory"])
