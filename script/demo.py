@@ -10,6 +10,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +22,18 @@ from urllib.parse import quote
 CLOVER = str(Path(sys.executable).with_name("clover"))
 CHAIN = "examples/sdc"
 REQUESTS = 300
+V2_SERVERS = ("clover-server4", "clover-server5")
 CONNECTIONS = 4
 TOLERANCE = 0.09
 """How far a share of 300 requests may be from the weight that was asked for, before something is wrong."""
 ATTACK = "/products?id=" + quote("1' OR '1'='1' -- ")
 THROUGH = "/headers"
 """A path whose answers no cache may keep: requests for it go all the way to a server."""
+SCANNER = "asafaweb.com"
+CLIENT = "127.0.0.7"
+"""Another address of this machine: to the chain, another client."""
+MOST_ATTACKS = 50
+MOST_BLOCKED_S = 40
 V1_SERVERS = ("clover-server1", "clover-server2", "clover-server3")
 """Version 1 of the load balancer sends to the cache, and so to these; version 2 sends to the others."""
 
@@ -85,7 +92,7 @@ def main() -> int:
         doubts.append(str(failure))
         typed("status", "--chain", "sdc")
     finally:
-        title("6. Where to look next" if keep else "6. Down: no process, interface, rule or mount is left")
+        title("8. Where to look next" if keep else "8. Down: no process, interface, rule or mount is left")
         if keep:
             print("\n".join(f"   {line}" for line in NEXT))
         elif mine:
@@ -138,6 +145,63 @@ def tell(doubts: list[str]) -> None:
     title("5. The attack: who blocked it, and why")
     follow(attack.trace, doubts, finding="blocked by the firewall's rules")
 
+    title("6. A function is changed while requests go on: its ambassador is asked over gRPC, through the same mesh")
+    change_a_function(address, doubts)
+
+    title("7. The loop is closed: the intrusion detection system sees a client, and the firewall refuses it for a time")
+    close_the_loop(address, doubts)
+
+
+def change_a_function(address: str, doubts: list[str]) -> None:
+    """Move load balancer v2 to one server, and back."""
+    typed("control", "http-lb@v2", "show", "--chain", "sdc")
+    print()
+    for backends, servers in (
+        ("clover-server5", {"clover-server5"}),
+        ("clover-server4,clover-server5", set(V2_SERVERS)),
+    ):
+        if typed("control", "http-lb@v2", "set", f"backends={backends}", "--chain", "sdc") != 0:
+            doubts.append(f"http-lb@v2 was not changed to {backends}")
+        answers = [request(address, "GET", THROUGH, {}) for _ in range(REQUESTS // 3)]
+        reached = Counter(answer.server for answer in answers if answer.version == "v2")
+        print(f"   {len(answers)} requests; those through v2 went to {', '.join(sorted(reached)) or 'nobody'}\n")
+        if {answer.status for answer in answers} != {200} or not set(reached) <= servers:
+            doubts.append(f"after the change to {backends}, v2 reached {dict(reached)}")
+
+
+def close_the_loop(address: str, doubts: list[str]) -> None:
+    """Add a rule, trip it, see the alert, the block and its end."""
+    add = ["ids", "rule", "add", "--user-agent", SCANNER, "--message", "Site scanner", "--chain", "sdc"]
+    if typed(*add) != 0:
+        doubts.append("the rule was not added")
+    print()
+    answers = []
+    for _ in range(MOST_ATTACKS):
+        answers.append(request(address, "GET", THROUGH, {"User-Agent": SCANNER}, source=CLIENT))
+        if answers[-1].status == 403:
+            break
+        time.sleep(0.1)
+    print(f"   a client from {CLIENT} with the User-Agent {SCANNER} was answered with", end=" ")
+    print(", ".join(str(answer.status) for answer in answers))
+    print(f"   another client: {request(address, 'GET', THROUGH, {}).status}")
+    if answers[-1].status != 403:
+        doubts.append(f"{len(answers)} attacks did not make the firewall refuse {CLIENT}")
+    print()
+    typed("alerts", "--since", "1m", "--chain", "sdc")
+    print()
+    typed("firewall", "list", "--chain", "sdc")
+    follow(answers[0].trace, doubts, finding='alert "Site scanner"')
+    print(f"   waiting for the block to end by itself (blockPolicy.duration in {CHAIN}/chain.yaml) ...", flush=True)
+    deadline = time.monotonic() + MOST_BLOCKED_S
+    while request(address, "GET", THROUGH, {}, source=CLIENT).status == 403 and time.monotonic() < deadline:
+        time.sleep(0.25)
+    status = request(address, "GET", THROUGH, {}, source=CLIENT).status
+    print(f"   the client from {CLIENT} is answered with {status} again\n")
+    if status != 200:
+        doubts.append(f"the block of {CLIENT} did not end: {status}")
+    typed("changes", "--since", "5m", "--chain", "sdc")
+    typed("ids", "rule", "remove", "9000002", "--chain", "sdc")
+
 
 NEXT = (
     "clover status --watch            rate, errors and latency of every function",
@@ -145,6 +209,9 @@ NEXT = (
     "clover trace latest              the last request, hop by hop",
     "clover logs access-control -f    a function's own words",
     "clover get -o yaml               the Istio resources in force; change them with clover apply",
+    "clover control http-lb@v2 show   what a function is told; `set`, `apply FILE`, `watch` change and follow it",
+    "clover alerts -f                 what the intrusion detection system sees",
+    "clover changes                   what was changed, when, and what came of it",
     "clover proxy http-lb@v1 routes   what a sidecar really has",
     "clover exec http-lb@v1 -- ip a   a shell's view of a function's network",
     "clover down                      take it all down",
@@ -181,9 +248,9 @@ def send(address: str, count: int) -> list[Answer]:
         return list(pool.map(lambda one: request(address, *one), variety(count)))
 
 
-def request(address: str, method: str, path: str, headers: dict[str, str]) -> Answer:
-    """Send one request through the gateway."""
-    connection = http.client.HTTPConnection(address, timeout=10)
+def request(address: str, method: str, path: str, headers: dict[str, str], *, source: str = "") -> Answer:
+    """Send one request through the gateway, from the address `source` ('': whichever)."""
+    connection = http.client.HTTPConnection(address, timeout=10, source_address=(source, 0) if source else None)
     try:
         connection.request(method, path, headers={"Host": "shop.example", **headers})
         answer = connection.getresponse()
