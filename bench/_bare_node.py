@@ -38,9 +38,14 @@ def bare_plan(chain: Chain, directory: Path, versions: Mapping[str, str]) -> Pla
         service_to_workload[addresses.services[function.name]] = addresses.workloads[workload_name(function, chosen)]
     return replace(
         plan,
-        hosts={name: service_to_workload[address] for name, address in plan.hosts.items()},
+        # Functions alone: nobody asks for ambassadors here, and there are none.
+        hosts={
+            name: service_to_workload[address] for name, address in plan.hosts.items() if address in service_to_workload
+        },
         # What nothing is redirected to, the backend calls a gateway.
-        workloads=tuple(replace(workload, gateway=True) for workload in plan.workloads),
+        workloads=tuple(
+            replace(workload, gateway=True) for workload in plan.workloads if workload.name != addressing.AGENT
+        ),
     )
 
 
@@ -58,7 +63,7 @@ async def run(plan: Plan, *, entry: str, port: int) -> None:
         listening.bind(("127.0.0.1", port))
         listening.listen(4096)
         # The relay of a real chain, but for where it leads, and for the header that only Envoy understands.
-        real = relay.configuration(("127.0.0.1", port), listening.fileno())
+        real = relay.configuration(("127.0.0.1", port), listening.fileno(), user=gateway.owner)
         text = real.replace(f"127.0.0.1:{port} send-proxy-v2", entry)
         assert text != real, real
         files.write(Path(gateway.directory, "relay.cfg"), text)

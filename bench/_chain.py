@@ -28,6 +28,7 @@ CLOVER = str(Path(sys.executable).with_name("clover"))
 SDC = Path(__file__).parents[1] / "examples" / "sdc"
 UNCACHED = "/headers"
 """A path of the sample servers whose answers no cache may keep."""
+BROWSER = dict(header.split(": ", 1) for header in HEADERS)
 QUIET_S = 1.0
 
 
@@ -85,6 +86,33 @@ class Chain:
         """Apply one Istio document."""
         return self.call("/v1/resources", {"documents": [{"name": "bench.yaml", "text": text}]})
 
+    def control(self, function: str, method: str, request: Any = None, *, version: str = "") -> Any:
+        """Ask a function's ambassador, through the control agent; return what it answers."""
+        order = {"function": function, "version": version, "method": method, "request": request or {}, "timeoutS": 60}
+        body = json.dumps(order).encode()
+        status, answer = unix_http.fetch(
+            self.directory / "agent.sock", "/v1/call", method="POST", body=body, timeout_s=90
+        )
+        if status != 200:
+            raise RuntimeError(f"{function} {method}: {status} {answer.decode()}")
+        return json.loads(answer)["response"]
+
+    def following(self, socket_name: str, target: str, order: Any = None) -> Iterator[Any]:
+        """Yield the JSON lines that the agent or the API goes on sending; ends when whoever iterates stops."""
+        connection = unix_http.Connection(self.directory / socket_name, timeout_s=120)
+        try:
+            connection.request(
+                "GET" if order is None else "POST", target, body=None if order is None else json.dumps(order).encode()
+            )
+            response = connection.getresponse()
+            if response.status != 200:
+                raise RuntimeError(f"{target}: {response.status} {response.read().decode()}")
+            while line := response.readline():
+                if line.strip():
+                    yield json.loads(line)
+        finally:
+            connection.close()
+
 
 @contextlib.contextmanager
 def up(path: Path = SDC, *, folder: Path | None = None) -> Iterator[Chain]:
@@ -131,11 +159,10 @@ class Client:
 
     def __init__(self, gateway: str) -> None:
         self._connection = http.client.HTTPConnection(gateway, timeout=10)
-        self._headers = dict(header.split(": ", 1) for header in HEADERS)
 
     def get(self, path: str = UNCACHED) -> Answer:
         """Send one request."""
-        self._connection.request("GET", path, headers=self._headers)
+        self._connection.request("GET", path, headers=BROWSER)
         answer = self._connection.getresponse()
         answer.read()
         _, trace, *_ = f"{answer.getheader('traceresponse', '')}-".split("-")

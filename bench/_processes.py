@@ -8,8 +8,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-NODE, SIDECAR, ENGINE = "node", "sidecars", "engines"
-COMPONENTS = (NODE, SIDECAR, ENGINE)
+NODE, SIDECAR, ENGINE, AMBASSADOR, AGENT, WARM = (
+    "node",
+    "sidecars",
+    "engines",
+    "ambassadors",
+    "control agent",
+    "warm process",
+)
+COMPONENTS = (NODE, SIDECAR, ENGINE, AMBASSADOR, AGENT, WARM)
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -36,13 +43,23 @@ def of_chain(node: int) -> list[Process]:
                 continue
             program = (folder / "comm").read_text(encoding="utf-8").strip()
             place = (folder / "cwd").readlink()
+            argv = (folder / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue  # it ended, or belongs to somebody else
         pid = int(folder.name)
         workload = place.name if place.parent.name == "w" else ""
-        component = NODE if pid == node else SIDECAR if program == "envoy" else ENGINE
+        component = NODE if pid == node else SIDECAR if program == "envoy" else _python(argv, workload) or ENGINE
         found.append(Process(pid=pid, program=program, component=component, workload=workload))
     return sorted(found, key=lambda process: process.pid)
+
+
+def _python(argv: list[bytes], workload: str) -> str:
+    """Return which of Clover's own processes this is; '' if none. Copies of the warm process have its arguments."""
+    if b"warm" not in argv:
+        return ""
+    if not workload:
+        return WARM
+    return AGENT if workload == "control-agent" else AMBASSADOR
 
 
 def cpu_s(pid: int) -> float:

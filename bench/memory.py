@@ -59,13 +59,18 @@ def main() -> None:
     last = found[f"after {requests} requests"]["workloads"]
     _report.table(
         "PSS MB by workload",
-        ("workload", "sidecar", "engine"),
+        ("workload", "sidecar", "engine", "ambassador"),
         [
-            (name, _report.number(row["sidecars"]), _report.number(row["engines"]))
+            (
+                name,
+                _report.number(row[_processes.SIDECAR]),
+                _report.number(row[_processes.ENGINE]),
+                _report.number(row[_processes.AMBASSADOR] + row[_processes.AGENT]),
+            )
             for name, row in sorted(last.items())
             if name != "node"
         ],
-        notes=("the gateway's engine is the relay of its port",),
+        notes=("the gateway's engine is the relay of its port", "the ambassador of control-agent is the agent itself"),
     )
     _report.keep("memory", {"megabytes": found, "requests": requests}, quick=quick)
 

@@ -38,6 +38,7 @@ from clover.runtime.local import launch
 PATHS = {"v1": "firewall → HAProxy → cache → server", "v2": "firewall → nginx → server"}
 ENTRIES = ("published", "inside")
 KEYS = ("rps", "p50_ms", "p99_ms")
+PARTS = (_processes.ENGINE, _processes.SIDECAR, _processes.NODE, _processes.AMBASSADOR)
 FIREWALL = "10.244.0.3:9180"
 """The second workload of the plan, after the gateway; the same in both chains."""
 
@@ -168,16 +169,19 @@ def _show(result: dict[str, Any], *, rounds: int, seconds: int) -> None:
     )  # fmt: skip
     _report.table(
         "Processor time of one request, us",
-        ("path entry connections", "direct engines", "mesh engines", "mesh sidecars", "mesh node"),
+        ("path entry connections", "direct engines", "mesh engines", "mesh sidecars", "mesh node", "mesh ambassadors"),
         [
             (
                 name,
                 _report.number(case["direct"]["cpuUs"]["engines"]),
-                *(_report.number(case["mesh"]["cpuUs"][part]) for part in ("engines", "sidecars", "node")),
+                *(_report.number(case["mesh"]["cpuUs"][part]) for part in PARTS),
             )
             for name, case in result.items()
         ],
-        notes=("engines: the relay too, where it is in the path; node: takes and stores spans and log lines",),
+        notes=(
+            "engines: the relay too, where it is in the path, and in the mesh the intrusion detection system's copy",
+            "node: takes and stores spans and log lines",
+        ),
     )
 
 
