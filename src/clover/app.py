@@ -266,7 +266,7 @@ def _up_result(
                 "version": workload.version,
                 "engine": workload.engine,
                 "state": statuses[workload.name].state.value,
-                "address": f"{workload.address}:{workload.port}",
+                "address": f"{workload.address}:{workload.port}" if workload.port else workload.address,
             }
             for workload in plan.workloads
             if workload.name != GATEWAY

@@ -37,6 +37,7 @@ _BROKEN = 70
 def serve(orders: socket.socket, run: Callable[[list[str]], int]) -> None:
     """Fork for each order until the other end is closed; `run` gets the arguments, in the copy."""
     children: dict[int, int] = {}
+    ordered = orders.fileno()
     wake, woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(woken)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -45,12 +46,12 @@ def serve(orders: socket.socket, run: Callable[[list[str]], int]) -> None:
     gc.collect()
     gc.freeze()
     while True:
-        readable, _, _ = select.select([orders, wake], [], [])
+        readable, _, _ = select.select([ordered, wake], [], [])
         if wake in readable:
             with contextlib.suppress(BlockingIOError):
                 os.read(wake, 4096)
             _tell_ended(orders, children)
-        if orders in readable:
+        if ordered in readable:
             text, descriptors, _, _ = socket.recv_fds(orders, MESSAGE_BYTES, 1)
             if not text:
                 return
