@@ -99,9 +99,9 @@ class Companion:
 class Program:
     """What a workload runs: files, the engine's own check of them, and the command.
 
-    The files of one generation lie in a folder of their own, `Settings.folder`; `check` names them there. `process` and
-    `companions` name them by `conf/current`, a link that is turned in one step when a change comes into force: they read
-    the generation in force whenever they are started or reloaded.
+    The files of one generation lie in a folder of their own, `Settings.folder`; `check` names them there. `process`
+    and `companions` name them by `conf/current`, a link that is turned in one step when a change comes into force: they
+    read the generation in force whenever they are started or reloaded.
 
     The engine writes its access log to standard output, one JSON object a line (see `log.py`); anything else that it
     prints, on either stream, is kept as plain log lines.
@@ -167,7 +167,7 @@ class Running(Protocol):
         ...
 
     async def statistics(self) -> dict[str, float]:
-        """Return the engine's counters by name, e.g. `connections_active`, `requests_total`; EngineError if it is mute."""
+        """Return the engine's counters by name, e.g. `requests_total`. Raises EngineError when it does not tell."""
         ...
 
 
