@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
 from collections.abc import AsyncIterator
 
 import pytest
 
+from clover.functions.haproxy import sockets
 from harness import ambassadors, otlp
 from harness.ambassadors import Controlled, Network, Refusal
 
@@ -120,6 +122,18 @@ async def test_what_cannot_be_purged_is_refused(network: Network, text: str):
             await function.call("PurgeCache", text)
 
         assert caught.value.code == "INVALID_ARGUMENT"
+
+
+async def test_a_haproxy_that_many_ask_at_once_answers_them_all(network: Network):
+    configuration = {"backends": [{"host": "web-1"}]}
+    async with ambassadors.controlled(network, "load-balancer", "haproxy", configuration) as function:
+        function.start_engine()
+
+        answers = await asyncio.gather(
+            *(sockets.ask(function.directory / "admin.sock", "show info") for _ in range(200))
+        )
+
+    assert all("Version: " in answer for answer in answers)
 
 
 async def test_a_change_is_one_trace_from_its_caller_to_the_engine_and_one_record(network: Network):

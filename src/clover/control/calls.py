@@ -34,6 +34,9 @@ class Calls:
         self._running = surroundings.running
         self._transactions = transactions
         self._more = more
+        self._counting = asyncio.Lock()
+        self._counters: dict[str, float] = {}
+        self._counted_at = float("-inf")
 
     def handlers(self) -> Handlers:
         """Return what it answers."""
@@ -96,6 +99,14 @@ class Calls:
         )
 
     async def _statistics(self) -> dict[str, float]:
+        """Return all counters; many who watch ask the engine together."""
+        async with self._counting:
+            if time.monotonic() - self._counted_at >= LEAST_INTERVAL_S:
+                self._counters = await self._count()
+                self._counted_at = time.monotonic()
+        return self._counters
+
+    async def _count(self) -> dict[str, float]:
         found = {name: value for some in self._more for name, value in some().items()}
         if self._running is not None:
             with contextlib.suppress(EngineError, TimeoutError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 from pathlib import Path
 
 from clover.functions.driver import EngineDownError, EngineError
@@ -12,6 +13,8 @@ from clover.functions.driver import EngineDownError, EngineError
 ANSWER_S = 3.0
 MOST_BYTES = 8 << 20
 """Longer than any answer: counters of one backend take half a kilobyte."""
+
+_PAUSE_S = 0.01
 
 
 async def ask(path: Path, command: str) -> str:
@@ -41,7 +44,19 @@ async def ask(path: Path, command: str) -> str:
 async def _open(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     # By way of the folder: the name of a Unix socket may have 107 bytes, a path more.
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        return await asyncio.open_unix_connection(f"/proc/self/fd/{folder}/{path.name}")
+        connection.setblocking(False)
+        while True:
+            try:
+                connection.connect(f"/proc/self/fd/{folder}/{path.name}")
+                break
+            except BlockingIOError:
+                # Too many wait to be let in. The kernel forgets the attempt, which asyncio takes for one under way.
+                await asyncio.sleep(_PAUSE_S)
+        return await asyncio.open_unix_connection(sock=connection)
+    except BaseException:
+        connection.close()
+        raise
     finally:
         os.close(folder)
