@@ -6,6 +6,9 @@ import json
 
 import pytest
 
+from clover.functions import registry
+from clover.kit import requirements
+from clover.spec import load
 from harness import chains
 from harness.chains import get
 
@@ -15,6 +18,9 @@ EXAMPLES = sorted(path.name for path in chains.EXAMPLES.iterdir() if (path / "ch
 @pytest.mark.local
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_example_works(name):
+    needed = registry.requirements(load.load(chains.EXAMPLES / name))
+    if lacking := list(requirements.missing(needed)):
+        pytest.skip("; ".join(f"{problem.what}: {problem.hint}" for problem in lacking))
     with chains.clover() as command:
         up = json.loads(command.ok("up", chains.EXAMPLES / name, "--port", str(chains.free_port()), "--json"))
         answer = get(up["gateway"], "/", {"Host": "shop.example"})
