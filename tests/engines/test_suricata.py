@@ -116,6 +116,18 @@ async def changed(ears: Ears, *rules: IdsRule) -> How:
     return await change(ears.engine, DRIVER, IdsConfiguration(rules=rules))
 
 
+def test_no_client_names_another_or_hides_by_what_it_writes_into_its_headers(ears):
+    connection = ears.net.connection(ears.engine.port)
+    written = {
+        "a long list of others": {"client": f"{'192.0.2.66, ' * 300}{CLIENT}"},
+        "a long host": {"host": "a" * 3000},
+    }
+    written |= {f"the host {host}": {"host": host} for host in ("a.example:", "a.example:b", "a-shadow:80")}
+    for what, headers in written.items():
+        (alert,) = ears.of(copy(connection, "/etc/passwd", **headers))
+        assert alert.client == CLIENT, what
+
+
 def test_each_request_of_a_connection_is_found_for_what_it_is(ears):
     connection = ears.net.connection(ears.engine.port)
     harmless = [copy(connection, "/?q=1")]
@@ -388,7 +400,11 @@ OPTIONS = st.lists(
 
 
 @given(options=st.lists(OPTIONS, min_size=1, max_size=8))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much],
+)
 def test_a_text_is_refused_by_us_or_judged_by_suricata_as_one_rule_and_writes_nothing(open_directory, options):
     for text in (f"alert http any any -> any any ({option};)" for option in options):
         set_up = settings_for(FunctionType.IDS, open_directory, rules=(IdsRule(id=7, text=text),))

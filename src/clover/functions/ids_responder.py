@@ -40,8 +40,12 @@ def companion(settings: Settings) -> Companion:
 
 
 def original_host(host: str) -> str:
-    """Return Host as the client wrote it: without what the proxy adds to a copy's."""
+    """
+    Return Host as the client wrote it: without what the proxy adds to a copy's.
+
+    For that proxy, what stands behind the last colon is the port, whatever it is; unless it ends an IPv6 address.
+    """
     name, colon, port = host.rpartition(":")
-    if colon and port.isdecimal() and name.endswith(SHADOW):
+    if colon and "]" not in port and name.endswith(SHADOW):
         return f"{name.removesuffix(SHADOW)}:{port}"
     return host.removesuffix(SHADOW)

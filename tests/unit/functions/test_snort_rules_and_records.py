@@ -216,6 +216,13 @@ def test_a_head_may_come_with_its_request_line():
     assert (alert.method, alert.url, alert.client, alert.trace_id) == ("POST", "/a?b", "198.51.100.7", TRACE)
 
 
+@pytest.mark.parametrize("host", ["a-shadow:", "a-shadow:b", "[::1]-shadow", "a-shadow\r\nhost: b-shadow"])
+def test_no_host_hides_that_a_request_is_a_copy(host):
+    head = f"host: {host}\r\nx-forwarded-for: 203.0.113.9, 198.51.100.7,10.0.0.2\r\n\r\n"
+
+    assert records.head_from(head.encode()).client == "198.51.100.7"
+
+
 def test_nothing_is_taken_from_what_may_be_a_body():
     for line in (record(rev=SAW_ANYTHING), record(dir="S2C")):
         (alert,) = read(line)

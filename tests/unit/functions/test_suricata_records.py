@@ -173,6 +173,42 @@ def test_sidecars_are_not_clients_and_what_a_client_writes_itself_is_not_believe
     assert client("") == ""
 
 
+def test_what_suricata_cuts_off_a_header_does_not_let_a_client_name_another():
+    """A dumped header ends after 2047 bytes; what is left ends with an address of the client's choice."""
+    written = f"{'192.0.2.66, ' * 300}198.51.100.7,{PROXY}"
+    headers = [("Host", "shop.example-shadow"), ("X-Forwarded-For", written[:2047])]
+
+    (found,) = read(alert(1, http={}), request(1, headers=headers, xff=written))
+    (of_a_record_without_it,) = read(alert(1, http={}), request(1, headers=headers))
+
+    assert found.client == "198.51.100.7"
+    assert of_a_record_without_it.client == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "host"),
+    [
+        ("a.example-shadow", "a.example-shadow:", "a.example:"),
+        ("a.example-shadow", "a.example-shadow:b", "a.example:b"),
+        ("[::1]-shadow", "[::1]-shadow:80", "[::1]:80"),
+        ("[::1]-shadow", "[::1]-shadow", "[::1]"),
+        ("a-shadow-shadow", "a-shadow-shadow:80", "a-shadow:80"),
+        ("a" * 3000 + "-shadow", "a" * 2047, "a" * 300),
+    ],
+)
+def test_no_host_hides_that_a_request_is_a_copy(name, written, host):
+    headers = [("Host", written), ("X-Forwarded-For", f"203.0.113.9, 198.51.100.7,{PROXY}")]
+    (found,) = read(alert(1, http={}), request(1, headers=headers, hostname=name))
+
+    assert (found.client, found.host) == ("198.51.100.7", host)
+
+
+def test_an_alert_that_comes_before_the_host_names_none():
+    (found,) = read(alert(1, http={"http_port": 0}), request(1))
+
+    assert found.host == "shop.example:8080"
+
+
 def test_a_long_host_does_not_hide_that_a_request_is_a_copy():
     (found,) = read(alert(1, http={}), request(1, host="a" * 5000 + "-shadow:8080"))
 

@@ -101,7 +101,9 @@ def head_from(data: bytes) -> Head:
         host=original_host(host)[:_HOST],
         # Two of them would be none by the standard.
         trace=request_identity.trace_context(traces[0]) if len(traces) == 1 else None,
-        client=request_identity.client(",".join(named[b"x-forwarded-for"]), copied=host != original_host(host)),
+        client=request_identity.client(
+            ",".join(named[b"x-forwarded-for"]), copied=any(one != original_host(one) for one in hosts)
+        ),
     )
 
 

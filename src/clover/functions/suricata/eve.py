@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from clover.functions import request_identity
 from clover.functions.alerts import Alert, Join
-from clover.functions.ids_responder import original_host
+from clover.functions.ids_responder import SHADOW, original_host
 from clover.functions.request_identity import TraceContext
 
 WAIT_S = 2.0
@@ -36,6 +36,8 @@ _MESSAGE, _URL, _HOST, _METHOD = 500, 4096, 300, 40
 """Characters of each that are passed on."""
 MOST_UNREAD_BYTES = 2048
 """A record that is longer is read at once instead of being kept as it is."""
+CUT_BYTES = 2047
+"""So much of a header stands among `request_headers`; the fields `hostname` and `xff` are whole."""
 
 _ALERT, _HTTP = b'"event_type":"alert"', b'"event_type":"http"'
 # A quotation mark within a text has a backslash in front of it, so none of these can stand in one.
@@ -213,15 +215,17 @@ def _alert_from(record: dict[str, Any], now: float) -> Alert | None:
 def _request_from(record: dict[str, Any]) -> _Request:
     http = _object(record, "http")
     named = _headers(http)
-    # As long as it came: what says that this is a copy stands at its end.
+    # As long as it came: what says that this is a copy, and who sent it, stands at the end. A client chooses where a
+    # header is cut, and so would choose who is at the end of what is left of it.
     name, port = _text(http, "hostname", MOST_RECORD_BYTES), _number(http, "http_port")
-    written = named["host"][0] if len(named["host"]) == 1 else name if port is None else f"{name}:{port}"
+    written = named["host"][0] if len(named["host"]) == 1 else f"{name}:{port}" if name and port is not None else name
     host = original_host(written)
-    forwarded_for = ",".join(named["x-forwarded-for"]) or _text(http, "xff", MOST_RECORD_BYTES)
+    whole = [value for value in named["x-forwarded-for"] if len(value.encode()) < CUT_BYTES]
+    forwarded_for = _text(http, "xff", MOST_RECORD_BYTES) or ",".join(whole)
     return _Request(
         # Two of them would be none by the standard.
         identity=request_identity.trace_context(named["traceparent"][0]) if len(named["traceparent"]) == 1 else None,
-        client=request_identity.client(forwarded_for, copied=written != host),
+        client=request_identity.client(forwarded_for, copied=written != host or name.endswith(SHADOW)),
         method=_text(http, "http_method", _METHOD),
         host=host[:_HOST],
         url=_text(http, "url", _URL),
