@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from clover.functions.alerts import Alert
+from clover.functions.request_identity import SIDECAR
 from clover.spec.configuration import BlockPolicy
 
-SIDECAR = "127.0.0.6"
-"""Where everything that the function's own sidecar sends it comes from: blocking it would block everybody."""
 MOST_BLOCKS = 10_000
 """So many clients are blocked at once; a further one is refused, and said so."""
 MOST_IDS = 50_000
@@ -91,7 +90,11 @@ def address_of(text: str) -> Address:
 
 
 def exempting(address: Address, policy: BlockPolicy | None) -> str:
-    """Return what keeps `address` from being blocked: a network of the allow list, or the sidecar; '' when nothing."""
+    """
+    Return what keeps `address` from being blocked: a network of the allow list, or the sidecar; '' when nothing.
+
+    Everything that a function gets comes from its sidecar: blocking that would block everybody.
+    """
     if str(address) == SIDECAR:
         return SIDECAR
     bits = int(address)

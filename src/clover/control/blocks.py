@@ -28,6 +28,7 @@ from clover.control.handlers import Call, CallError, Code, Handlers, Surrounding
 from clover.errors import Problem
 from clover.functions.alerts import Alert
 from clover.functions.driver import Blocking, EngineError
+from clover.functions.request_identity import SIDECAR
 from clover.kit import files
 from clover.spec.configuration import BlockPolicy, FirewallConfiguration
 
@@ -425,7 +426,7 @@ def _invalid(wrong: list[tuple[str, Violation]], *, where: str) -> CallError:
 
 
 def _exempt(address: str, network: str, *, where: str) -> CallError:
-    if network == block_policy.SIDECAR:
+    if network == SIDECAR:
         what, hint = f"{address} is the function's own sidecar: blocking it would block everybody", ""
     else:
         what = f"{address} is never blocked: the block policy allows {network}"

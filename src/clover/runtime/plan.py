@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 SIDECAR_MARK = 1337
 """Socket mark of the sidecars' own connections, which interception leaves alone (for Istio it is a user id)."""
-
+SIDECAR_ADDRESS = "127.0.0.6"
+"""Where sidecars dial their own functions from, as on Istio: who has it in X-Forwarded-For is no client."""
 
 OUTBOUND_PORT, INBOUND_PORT = 15001, 15006
 """Where interception sends what leaves a workload, and what arrives there (Istio's numbers)."""

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from clover.control import block_policy
 from clover.control.block_policy import Blocklist, Entry, Outcome, address_of
 from clover.functions.alerts import Alert
+from clover.functions.request_identity import SIDECAR
 from clover.spec.configuration import BlockPolicy
 
 CLIENT = "192.0.2.7"
@@ -196,7 +197,7 @@ def test_the_allow_list_means_what_its_networks_mean(address, networks):
     for texts in (tuple(networks), (*networks, near)):
         inside = [text for text in texts if address in ipaddress.ip_network(text)]
         found = block_policy.exempting(address, BlockPolicy(allow=texts))
-        assert found in inside if inside else found in ("", block_policy.SIDECAR)
+        assert found in inside if inside else found in ("", SIDECAR)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

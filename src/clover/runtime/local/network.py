@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from clover.runtime.plan import Plan, WorkloadPlan
+from clover.runtime.plan import SIDECAR_ADDRESS, Plan, WorkloadPlan
 
 FABRIC = "fabric"
 """Name of the network namespace that holds the bridge; no workload lives there."""
@@ -55,7 +55,7 @@ table ip clover {{
     }}
     chain output {{
         type nat hook output priority -100; policy accept;
-        oifname "lo" ip saddr 127.0.0.6 counter return comment "sidecar to its own function"
+        oifname "lo" ip saddr {SIDECAR_ADDRESS} counter return comment "sidecar to its own function"
         oifname "lo" ip daddr != 127.0.0.1 meta l4proto tcp meta mark {mark} counter redirect to :{plan.inbound_port} \
 comment "function to itself by its service name"
         oifname "lo" meta mark != {mark} counter return comment "function to localhost"

@@ -22,7 +22,7 @@ from clover.errors import HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import Requirement
 from clover.runtime.local.supervisor import Supervisor
-from clover.runtime.plan import ProcessPlan, WorkloadPlan
+from clover.runtime.plan import SIDECAR_ADDRESS, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus
 
 HAPROXY = Requirement(name="haproxy", package="haproxy", needed_for="publishing the gateway's port on the host")
@@ -153,6 +153,8 @@ def configuration(address: Address, descriptor: int, *, user: str) -> str:
     host, port = address
     # No maxconn: HAProxy takes as many as its limit of open files allows, and refuses to start over a larger number.
     # It faces the outside: it gives up root where there is another user to be.
+    # Any process of this machine can dial from a loopback address. From that of the sidecars nobody may come: functions
+    # pass over it in X-Forwarded-For, and would take for the client what the client itself has written in front of it.
     identity = f"global\n    user {user}\n    group {user}\n" if user else ""
     return f"""\
 {identity}defaults
@@ -162,6 +164,7 @@ def configuration(address: Address, descriptor: int, *, user: str) -> str:
     timeout server 1h
 listen gateway
     bind fd@{descriptor}
+    tcp-request connection reject if {{ src {SIDECAR_ADDRESS} }}
     server gateway {_dialled(host)}:{port} send-proxy-v2
 """
 
