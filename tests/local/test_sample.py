@@ -37,6 +37,8 @@ def test_up_answers_with_every_workload_ready_and_where_the_gateway_is(sdc):
         ("http-lb", "v1", "haproxy"),
         ("http-lb", "v2", "nginx"),
         ("web-cache", "v1", "nginx"),
+        ("ids", "v1", "suricata"),
+        ("control-agent", "", "clover"),
         *((f"clover-server{number}", "v1", "nginx") for number in range(1, 6)),
     }
     assert {row["state"] for row in up["workloads"]} == {"ready"}
@@ -80,7 +82,8 @@ def test_an_attack_is_blocked_by_the_firewall_and_the_trace_says_so(sdc):
 
     assert answer.status == 403
     trace = trace_of(command, answer)
-    assert {span["service"] for span in trace["spans"]} == {"gateway", "access-control"}
+    # The IDS gets its copy; nobody behind the firewall sees anything.
+    assert {span["service"] for span in trace["spans"]} == {"gateway", "access-control", "ids"}
     assert any("ModSecurity" in log["body"] or "ruleId" in log["body"] for log in trace["logs"]), trace["logs"]
 
 
@@ -239,7 +242,7 @@ spec:
   gateways: [second]
   http:
   - route:
-    - destination: {{host: clover-server1}}
+    - destination: {{host: clover-server1, port: {{number: 9180}}}}
 """
     try:
         command.ok("apply", "-", stdin=policy)
