@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import socket
 from typing import Annotated
@@ -25,9 +26,12 @@ def warm(descriptor: Annotated[int, typer.Argument(help="Number of an open socke
     from clover.runtime.local.warm import serve
     from clover.spec.configuration import MODELS
 
+    # All of it stays, and `serve` will not look at it again.
+    gc.disable()
     for name in MODULES:
         importlib.import_module(name)
     for model in MODELS.values():
         # Its validator is built on first use, unless it is built here: for all copies.
         model.model_rebuild()
+    gc.enable()
     serve(socket.socket(fileno=descriptor), main)
