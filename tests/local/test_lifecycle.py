@@ -41,7 +41,7 @@ metadata: {name: extra}
 spec:
   hosts: ["*"]
   gateways: [extra]
-  http: [{route: [{destination: {host: server}}]}]
+  http: [{route: [{destination: {host: server, port: {number: 9180}}}]}]
 """
 
 
