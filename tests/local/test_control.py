@@ -179,6 +179,7 @@ spec:
             "fault: {abort: {grpcStatus: UNAVAILABLE, percentage: {value: 100}}}",
             lambda answer: answer["grpc"]["code"] == "UNAVAILABLE",
         ),
+        ("timeout: 1ms", lambda answer: answer["grpc"]["code"] in ("DEADLINE_EXCEEDED", "UNAVAILABLE")),
         (
             "fault: {abort: {httpStatus: 403, percentage: {value: 100}}}",
             lambda answer: answer["grpc"]["code"] == "PERMISSION_DENIED",
