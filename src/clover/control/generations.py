@@ -46,7 +46,11 @@ class Generations:
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
-        """Be the only owner of the folder for as long as the block runs. Raises UnreadableError if somebody else is."""
+        """
+        Be the only owner of the folder for as long as the block runs. Raises UnreadableError if somebody else is.
+
+        Uploads that the owner before was killed in are removed.
+        """
         handle = os.open(self._conf, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -54,6 +58,8 @@ class Generations:
             os.close(handle)
             raise UnreadableError(f"{self._conf} belongs to another ambassador that still runs") from None
         try:
+            with contextlib.suppress(OSError):
+                self._tidy_contents(self._numbers(), unfinished=True)
             yield
         finally:
             os.close(handle)
@@ -135,9 +141,13 @@ class Generations:
         for number in numbers:
             if number not in keep:
                 self._remove(self._folder(number))
-        self._tidy_contents(keep, sparing)
+        self._tidy_contents(keep, sparing=sparing)
 
-    def _tidy_contents(self, keep: list[int], sparing: Iterable[str]) -> None:
+    def tidy_contents(self) -> None:
+        """Remove contents that no generation has."""
+        self._tidy_contents(self._numbers())
+
+    def _tidy_contents(self, keep: Iterable[int], *, sparing: Iterable[str] = (), unfinished: bool = False) -> None:
         folder = self._directory / FILES
         if not folder.is_dir():
             return
@@ -148,8 +158,8 @@ class Generations:
                     PurePosixPath(path).name for path in self._read(self._folder(number) / state.FILE).files.values()
                 )
         for path in folder.iterdir():
-            # A content whose name is not a digest is still being written: its writer removes it.
-            if path.name not in used and not path.name.startswith("."):
+            # A content whose name is not a digest is still being written: its writer removes it, unless it is killed.
+            if path.name not in used and (unfinished or not path.name.startswith(".")):
                 path.unlink()
 
     def _links(self, generation: int, *names: str) -> None:

@@ -168,6 +168,9 @@ class Transactions:
             got = await self._change(edit, call=call, expected=expected, dry_run=dry_run)
         except Exception as failure:  # noqa: BLE001 - whoever waits raises it
             got = failure
+            if self._contents:
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(self._generations.tidy_contents)
             if not dry_run:
                 self._teller.failed(
                     before,
@@ -181,6 +184,7 @@ class Transactions:
             outcome.cancel()
             raise
         finally:
+            self._contents = ()
             self._lock.release()
             self._announce(changing=False)
         outcome.set_result(got)

@@ -248,6 +248,30 @@ async def test_contents_that_no_generation_has_are_removed_with_the_last_that_ha
     assert bench.conf() == ["000003", "000004", "000005", "000006", "000007", "current"]
 
 
+async def test_the_content_of_a_change_that_is_refused_is_removed_and_no_other(bench: Bench):
+    (bench.directory / "files").mkdir()
+    for name in ("old", "new", ".upload-1"):
+        (bench.directory / "files" / name).write_text("uploaded")
+    async with bench.opened() as transactions:
+        await transactions.apply(lambda state: (state.configuration, {"a": "files/old"}), call=CALL)
+
+        await refused(transactions, lambda state: (state.configuration, {**state.files, "b": "files/new"}), expected=7)
+
+    assert sorted(path.name for path in (bench.directory / "files").iterdir()) == [".upload-1", "old"]
+
+
+async def test_what_an_owner_was_killed_in_is_removed_by_the_next_one(bench: Bench):
+    (bench.directory / "files").mkdir()
+    for name in ("old", "new", ".upload-1"):
+        (bench.directory / "files" / name).write_text("uploaded")
+    async with bench.opened() as transactions:
+        await transactions.apply(lambda state: (state.configuration, {"a": "files/old", "b": "files/new"}), call=CALL)
+        (bench.directory / "files/never-in-force").write_text("uploaded")
+
+    with Generations(str(bench.directory)).owned():
+        assert sorted(path.name for path in (bench.directory / "files").iterdir()) == ["new", "old"]
+
+
 async def test_what_the_check_refuses_leaves_no_trace_but_its_words(bench: Bench):
     bench.driver.check = ("sh", "-c", "echo line 7 is wrong >&2; exit 1")
     async with bench.opened() as transactions:
