@@ -369,6 +369,21 @@ def test_a_change_is_in_force_for_the_next_request_and_what_is_kept_stays(tmp_pa
             assert (hit.headers["x-cache-status"], hit.body) == ("HIT", kept.body)
 
 
+async def test_a_cache_whose_last_backend_is_drained_lives_on_what_it_has(tmp_path, servers):
+    with caching(tmp_path / "c", *backends(servers[0].port), default_ttl=60.0) as cache:
+        kept = get(cache.port, "/bytes/1k")
+        drained = backend(servers[0].port).model_copy(update={"state": "drain"})
+
+        await change(cache, DRIVER, CacheConfiguration(backends=(drained,), default_ttl=60.0))
+
+        hit = get(cache.port, "/bytes/1k")
+        assert (hit.headers["x-cache-status"], hit.body) == ("HIT", kept.body)
+        assert get(cache.port, "/headers").status == 503
+
+        await change(cache, DRIVER, to(servers[0], default_ttl=60.0))
+        assert get(cache.port, "/headers").headers["x-served-by"] == "server1"
+
+
 async def test_of_the_old_configurations_one_stays_loaded(tmp_path, servers):
     with caching(tmp_path / "c", *backends(servers[0].port)) as cache:
         for _ in range(3):
