@@ -230,7 +230,7 @@ def _ambassador(chain: Chain, function: Function, version: Version, site: Site) 
         control_port=CONTROL_PORT,
         command=version.command,
         working_directory=chain.directory,
-        services={known.name: known.port for known in chain.functions.values() if known.name != function.name},
+        services=_services(chain, function),
         report_to=tuple(_reports_to(chain, function)),
         otlp=_otlp(site),
     )
@@ -277,6 +277,22 @@ def _workload(
             ),
         ),
     )
+
+
+def _services(chain: Chain, function: Function) -> dict[str, int]:
+    """Return what a function may be told to send to: nothing that its requests come through, and nobody's mirror."""
+    before = {function.name}
+    waiting = [function.name]
+    while waiting:
+        name = waiting.pop()
+        sources = [known.name for known in chain.functions.values() if name in known.upstreams]
+        waiting += (source for source in sources if source not in before)
+        before.update(sources)
+    return {
+        known.name: known.port
+        for known in chain.functions.values()
+        if known.name not in before and known.type is not FunctionType.IDS
+    }
 
 
 def _reports_to(chain: Chain, ids: Function) -> Iterator[str]:

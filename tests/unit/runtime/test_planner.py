@@ -48,6 +48,24 @@ def test_beside_every_engine_stands_an_ambassador_that_knows_whom_it_may_send_to
     assert settings.services == {"server": 9180}
 
 
+def test_nobody_may_be_told_to_send_back_to_where_requests_come_from_or_to_who_only_looks_on():
+    text = CHAIN.replace("to: balancer}", "to: waf}").replace(
+        "    balancer:", "    waf: {type: firewall, to: balancer, mirrorTo: ids}\n    ids: {type: ids}\n    balancer:"
+    )
+    chain = load.parse(text.replace("to: [server]", "to: [cache]") + "    cache: {type: cache, to: server}\n", "c.yaml")
+    site = planner.Site(directory="/run/clover/sample", rootless=False, envoy="/usr/bin/envoy")
+    made = planner.plan_from(chain, addressing.addresses_from(chain), site)
+
+    services = {
+        one.name: set(ambassador_settings(one.files["ambassador.json"]).services)
+        for one in made.workloads
+        if "ambassador.json" in one.files
+    }
+    assert services["waf"] == {"balancer", "cache", "server"}
+    assert services["balancer-v1"] == services["balancer-v2"] == {"cache", "server"}
+    assert services["cache"] == {"server"}
+
+
 def test_the_first_generation_lies_in_a_folder_of_its_own_with_what_it_came_from():
     (workload,) = [one for one in plan().workloads if one.name == "balancer-v2"]
 
