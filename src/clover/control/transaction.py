@@ -213,7 +213,8 @@ class Transactions:
             telemetry=self._telemetry,
         )
         program = self._rendered(change)
-        if not dry_run:
+        # What would be written to try it may be what the engine works by, though it was taken back.
+        if not dry_run or await asyncio.to_thread(self._generations.interrupted):
             await self._settle_or_refuse(running)
         await self._write(program, change)
         await self._check(running, program, change)

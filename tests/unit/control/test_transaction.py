@@ -357,6 +357,17 @@ async def test_when_putting_back_fails_too_both_are_told_and_it_is_tried_again(b
     assert (bench.conf(), bench.in_force) == (["000001", "000002", "current"], "000002")
 
 
+async def test_a_dry_run_leaves_alone_what_could_not_be_put_back(bench: Bench):
+    async with bench.opened() as transactions:
+        bench.engine.forgets = True
+        await refused(transactions, wanting("web-2"))
+
+        error = await refused(transactions, wanting("web-3"), dry_run=True)
+
+    assert error.code == Code.UNAVAILABLE
+    assert '"web-2"' in (bench.directory / "conf/000002/state.json").read_text()
+
+
 async def test_nothing_is_written_while_the_engine_is_down(bench: Bench):
     bench.engine.down = True
     async with bench.opened() as transactions:
