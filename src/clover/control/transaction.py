@@ -214,7 +214,7 @@ class Transactions:
         )
         program = self._rendered(change)
         # What would be written to try it may be what the engine works by, though it was taken back.
-        if not dry_run or await asyncio.to_thread(self._generations.interrupted):
+        if not dry_run or await asyncio.to_thread(self._generations.interrupted) is not None:
             await self._settle_or_refuse(running)
         await self._write(program, change)
         await self._check(running, program, change)
