@@ -50,7 +50,7 @@ def block(
 
     request = {"address": _address(address), "reason": reason}
     if duration:
-        request["duration"] = f"{seconds(duration, option='--for'):g}s"
+        request["duration"] = f"{seconds(duration, option='--for'):.9f}s"
     agent, target = _found(function, chain)
     answer = agent.call(target, "Block", request)
     entry = answer.response["block"]
