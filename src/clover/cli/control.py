@@ -16,6 +16,8 @@ from clover.errors import DocumentError, Problem
 
 FORWARDING = ("firewall", "load-balancer", "cache")
 """Types of functions that have backends."""
+MOST_BYTES = 16 << 20
+"""The most that an uploaded file may have: an ambassador takes no more."""
 
 app = typer.Typer(
     add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, invoke_without_command=True
@@ -269,19 +271,23 @@ def list_files(context: typer.Context, chain: api.ChainOption = "", as_json: api
 def upload(
     context: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A file of this machine.")],
-    path: Annotated[str, typer.Argument(metavar="PATH", help="Below the site: pages/index.html.")],
+    path: Annotated[str, typer.Argument(metavar="PATH", help="Where it is served: pages/index.html.")],
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:
     """Put a file where the server's locations with `files: true` look for it."""
     try:
-        content = file.read_bytes()
+        with file.open("rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
     except OSError as failure:
         why = f"{str(file)!r} cannot be read: {failure.strerror}"
         raise DocumentError(Problem(code="CLV1001", where=str(file), what=why)) from None
+    if len(content) > MOST_BYTES:
+        why = f"{str(file)!r} is larger than {MOST_BYTES >> 20} MiB, which is the most that an uploaded file may have"
+        raise DocumentError(Problem(code="CLV3317", where=str(file), what=why))
     agent, target = _target(context, chain, ("server",))
     began = time.perf_counter()
-    answer = agent.upload(target, path, content)
+    answer = agent.upload(target, path.removeprefix("/"), content)
     changing.tell(target, answer, took_ms=(time.perf_counter() - began) * 1000, diff=False, as_json=as_json)
 
 
@@ -294,7 +300,7 @@ def delete(
 ) -> None:
     """Remove an uploaded file."""
     agent, target = _target(context, chain, ("server",))
-    changing.change(agent, target, "DeleteFile", {"path": path}, diff=False, as_json=as_json)
+    changing.change(agent, target, "DeleteFile", {"path": path.removeprefix("/")}, diff=False, as_json=as_json)
 
 
 # ---- what the verbs share

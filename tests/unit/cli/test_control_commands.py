@@ -10,7 +10,8 @@ import pytest
 import yaml
 from stub_ambassadors import TRACE_ID
 
-from clover.control import convert
+from clover.cli.control import MOST_BYTES
+from clover.control import convert, uploads
 from clover.spec.configuration import Backend, CacheConfiguration, LoadBalancerConfiguration
 
 
@@ -250,6 +251,26 @@ def test_files_are_listed_uploaded_and_deleted(clover, controlled, tmp_path):
     assert clover("control", "web", "files", "upload", str(tmp_path / "no"), "x")[0] == 2
 
 
+def test_the_path_of_a_file_may_be_written_as_in_a_url(clover, controlled, tmp_path):
+    (tmp_path / "a.txt").write_text("a")
+
+    assert clover("control", "web", "files", "upload", str(tmp_path / "a.txt"), "/docs/a.txt")[0] == 0
+    assert clover("control", "web", "files", "delete", "/a/index.html")[0] == 0
+    assert controlled.requests("UploadFile")[0][0].path == "docs/a.txt"
+    assert controlled.requests("DeleteFile")[0].path == "a/index.html"
+
+
+def test_a_file_without_an_end_is_not_read_for_ever(clover, controlled):
+    code, _, said = clover("control", "web", "files", "upload", "/dev/zero", "zero")
+
+    assert MOST_BYTES == uploads.MOST_BYTES
+    assert (code, said) == (
+        2,
+        "/dev/zero: error: '/dev/zero' is larger than 16 MiB, which is the most that an uploaded file may have [CLV3317]\n",
+    )
+    assert controlled.requests("UploadFile") == []
+
+
 # ---- rules
 
 
@@ -315,6 +336,12 @@ def test_a_client_is_blocked_for_a_while_and_unblocked(clover, controlled):
     assert (request.duration.ToSeconds(), request.reason) == (600, "why not")
     assert "access-control@v1: unblocked 192.0.2.7" in clover("firewall", "unblock", "192.0.2.7")[1]
     assert "unchanged (192.0.2.8 was not blocked)" in clover("firewall", "unblock", "192.0.2.8")[1]
+
+
+def test_a_long_time_is_sent_as_it_is(clover, controlled):
+    assert clover("firewall", "block", "192.0.2.7", "--for", "1234567s")[0] == 0
+    assert clover("firewall", "block", "192.0.2.7", "--for", "10000h")[0] == 0
+    assert [one.duration.ToMilliseconds() for one in controlled.requests("Block")] == [1_234_567_000, 36_000_000_000]
 
 
 @pytest.mark.parametrize("wrong", [["nobody"], ["192.0.2.0/24"], ["192.0.2.7", "--for", "10"]])
