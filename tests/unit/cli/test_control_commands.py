@@ -264,10 +264,8 @@ def test_a_file_without_an_end_is_not_read_for_ever(clover, controlled):
     code, _, said = clover("control", "web", "files", "upload", "/dev/zero", "zero")
 
     assert MOST_BYTES == uploads.MOST_BYTES
-    assert (code, said) == (
-        2,
-        "/dev/zero: error: '/dev/zero' is larger than 16 MiB, which is the most that an uploaded file may have [CLV3317]\n",
-    )
+    assert (code, said[-10:]) == (2, "[CLV3317]\n")
+    assert "/dev/zero: error: '/dev/zero' is larger than 16 MiB" in said
     assert controlled.requests("UploadFile") == []
 
 
