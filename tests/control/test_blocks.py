@@ -173,6 +173,21 @@ async def test_a_damaged_list_blocks_nobody_for_ever(start, tmp_path, otlp):
         await otlp.until(lambda got: any("cannot be read" in one.name for one in got.logs))
 
 
+async def test_a_report_that_is_not_of_an_ambassador_takes_no_room_and_hides_no_block(start, otlp):
+    alerts = [
+        control_pb2.Alert(id=f"{number}{'x' * 1_000_000}", client=CLIENT, trace_id="no trace", span_id="0x12")
+        for number in range(3)
+    ]
+    async with start(policy=BlockPolicy(threshold=3)) as asked:
+        assert (await asked("ReportAlerts", alerts=alerts)).blocked == [CLIENT]
+        (block,) = (await asked("ListBlocks")).blocks
+        await otlp.until(lambda got: len(got.logs) == 1)
+
+    assert {len(one) for one in block.alert_ids} == {128}
+    assert block.trace_id == ""
+    assert otlp.logs[0].name.startswith(f"blocked {CLIENT}")
+
+
 async def test_a_dry_run_blocks_nobody_and_says_whom_it_would(start, tmp_path, otlp):
     async with start(policy=BlockPolicy(threshold=1, dry_run=True)) as asked:
         alerts = [control_pb2.Alert(id="a", rule_id=7, message="evil", client=CLIENT)]

@@ -26,9 +26,9 @@ from clover.control._proto import control_pb2
 from clover.control.block_policy import Blocklist, Entry, Outcome, quoted
 from clover.control.handlers import Call, CallError, Code, Handlers, Surroundings, Violation, call_error
 from clover.errors import Problem
+from clover.functions import request_identity
 from clover.functions.alerts import Alert
 from clover.functions.driver import Blocking, EngineError
-from clover.functions.request_identity import SIDECAR
 from clover.kit import files
 from clover.spec.configuration import BlockPolicy, FirewallConfiguration
 
@@ -37,6 +37,8 @@ LONGEST_S = 7 * 86400.0
 DEFAULT_S = 60.0
 """How long somebody's order lasts when neither it nor a policy says so."""
 REASON_LENGTH = 200
+ID_LENGTH = 128
+"""So much of an alert's id is remembered: those of Clover's ambassadors have 32 characters."""
 MOST_AT_ONCE = 1000
 """A list that is longer is written once in `LOOK_S`, not with each new block: writing it takes its time."""
 LOOK_S = 1.0
@@ -426,7 +428,7 @@ def _invalid(wrong: list[tuple[str, Violation]], *, where: str) -> CallError:
 
 
 def _exempt(address: str, network: str, *, where: str) -> CallError:
-    if network == SIDECAR:
+    if network == request_identity.SIDECAR:
         what, hint = f"{address} is the function's own sidecar: blocking it would block everybody", ""
     else:
         what = f"{address} is never blocked: the block policy allows {network}"
@@ -447,16 +449,17 @@ def _full(address: str, *, where: str) -> CallError:
 
 
 def _alert(message: control_pb2.Alert) -> Alert:
-    """Return what the policy needs of an alert."""
+    """Return what the policy needs of an alert; anything in the mesh may have sent it."""
+    about = request_identity.trace_context(f"00-{message.trace_id}-{message.span_id}-01")
     return Alert(
-        id=message.id,
+        id=message.id[:ID_LENGTH],
         time=message.time.seconds + message.time.nanos / 1e9,
         rule_id=message.rule_id,
         message=message.message,
         severity=message.severity,
         client=message.client,
-        trace_id=message.trace_id,
-        span_id=message.span_id,
+        trace_id=about.trace_id if about else "",
+        span_id=about.span_id if about else "",
     )
 
 
