@@ -92,6 +92,29 @@ def test_nobody_passes_for_a_sidecar_to_be_taken_for_somebody_else(loop):
     assert get(gateway, "/headers", source=framed).status == 200
 
 
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"X-Forwarded-For": ", ".join(["127.0.99.99"] * 300)},
+        {"Host": "a.example:"},
+        {"Host": "a.example:b"},
+        {"Host": "a-shadow"},
+        {"Host": "a-shadow:80"},
+        {"Host": "[::1]:80"},
+        {"Host": "[::1]"},
+        {"Host": "a" * 3000},
+    ],
+    ids=lambda written: "".join(written.values())[:20],
+)
+def test_whatever_a_client_writes_an_alert_is_about_itself(loop, written):
+    command, gateway, _ = loop
+    client = next(clients)
+
+    get(gateway, "/headers", {**SCANNER, **written}, source=client)
+
+    eventually(lambda: client in {one["client"] for one in command.json("alerts")}, what=f"an alert about {client}")
+
+
 def test_the_alert_and_the_block_are_in_the_trace_of_the_request_that_caused_them(loop):
     command, gateway, _ = loop
     client = next(clients)
