@@ -148,6 +148,24 @@ async def test_changes_before_a_trace_are_those_of_its_functions_and_of_the_mesh
     assert [change.summary for change in changes] == ["of the mesh", "of the function"]
 
 
+async def test_what_was_changed_before_the_chain_came_up_explains_nothing_that_came_after(store):
+    trace = fresh_trace()
+    await store.insert_traces(payloads.traces(payloads.span("1" * 16, trace=trace, service="balancer-v1")))
+    for name, seconds_ago in {"of the run before": 60, "of this run": 10}.items():
+        event = record("change", function="balancer", seconds_ago=seconds_ago, outcome="applied", summary=name)
+        await store.insert_logs(event)
+    found = await query.trace(store, trace)
+
+    async def told(*, up_s: float) -> list[str]:
+        changes = await query.changes_before(store, found, up_since=time.time() - up_s)
+        return [change.summary for change in changes if change.function == "balancer"]
+
+    assert await told(up_s=30) == ["of this run"]
+    assert await told(up_s=90) == ["of this run", "of the run before"]
+    # A trace of the run before can be read, too, and is explained as it was then.
+    assert await told(up_s=-10) == ["of this run", "of the run before"]
+
+
 # ---- changes of the mesh
 
 

@@ -135,7 +135,7 @@ class RunningNode:
     async def trace(self, key: str, *, wait_s: float) -> Json:
         """Return one trace with its logs, and the changes that may explain it."""
         found = await query.trace(self.store, key, wait_s=wait_s)
-        changes = await query.changes_before(self.store, found)
+        changes = await query.changes_before(self.store, found, up_since=self.started)
         return {**found.as_json(), "changes": [change.as_json() for change in changes]}
 
     async def alerts(self, query_parameters: Mapping[str, str]) -> list[Json]:

@@ -174,11 +174,18 @@ async def follow(store: Waits, kind: Kind, wanted: Window) -> AsyncIterator[Stor
         told = dict.fromkeys(came) if came else told
 
 
-async def changes_before(store: Answers, trace: Trace) -> list[Change]:
-    """Return the changes that may explain a trace, the last first: those of its functions and of the mesh."""
+async def changes_before(store: Answers, trace: Trace, *, up_since: float = 0.0) -> list[Change]:
+    """
+    Return the changes that may explain a trace, the last first: those of its functions and of the mesh.
+
+    The store outlives the chain, which begins anew with what its file says: what was changed before it came up, at
+    `up_since`, says nothing of a later trace.
+    """
     if not trace.spans:
         return []
     begin = min(span.start_unix_nano for span in trace.spans)
+    up_since_nano = int(up_since * 1e9)
+    since = max(begin - int(BEFORE_S * 1e9), up_since_nano if up_since_nano <= begin else 0)
     rows = await store.query(
         """
         SELECT Event FROM otel_logs
@@ -189,7 +196,7 @@ async def changes_before(store: Answers, trace: Trace) -> list[Change]:
         {
             "log": CHANGES.log,
             "id": trace.trace_id,
-            "since": begin - int(BEFORE_S * 1e9),
+            "since": since,
             "until": begin,
             "limit": DEFAULT_LIMIT,
         },
