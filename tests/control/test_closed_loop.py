@@ -92,6 +92,22 @@ async def test_a_thousand_alerts_a_second_reach_a_slow_firewall_without_loss(tmp
     assert blocks.statistics()["alerts_duplicate_total"] == 0
 
 
+async def test_a_client_cannot_stop_reports_by_what_it_asks_for(tmp_path, otlp, otlp_socket):
+    """Five hundred of the longest alerts are more than a message may have."""
+    longest = "\U0001d4b3".encode()
+
+    def record(number: int) -> bytes:
+        return records(number).replace(b"/?n=", b"/" + longest * 2000).replace(b"shop.example", longest * 300)
+
+    port = free_port()
+    async with ids(tmp_path / "ids", otlp_socket, report_to=(f"127.0.0.1:{port}",)) as finding:
+        append(eve(tmp_path / "ids"), b"".join(map(record, range(1000))))
+        await until(lambda: finding.statistics()["alerts_waiting"] == 1000)
+        async with firewall(tmp_path / "fw", otlp_socket, port=port) as (_, blocks):
+            await until(lambda: finding.statistics()["alerts_reported_total"] == 1000)
+            assert blocks.statistics()["alerts_reported_total"] >= 1000
+
+
 async def test_alerts_wait_for_a_firewall_that_comes_late_and_two_lines_say_so(tmp_path, otlp, otlp_socket):
     port = free_port()
     async with ids(tmp_path / "ids", otlp_socket, report_to=(f"127.0.0.1:{port}",)) as finding:

@@ -20,7 +20,8 @@ from clover.control.handlers import Telemetry
 from clover.control.methods import METHODS
 
 MOST_WAITING = 10_000
-MOST_TOGETHER = 500
+MOST_TOGETHER, MOST_TOGETHER_BYTES = 500, 1 << 20
+"""So many alerts go together, and about so many bytes: a message that is too large would be refused for ever."""
 LINGER_S = 0.02
 """So long after the last report the next one gathers alerts; an alert that comes later goes at once."""
 TIMEOUT_S = 5.0
@@ -89,8 +90,10 @@ class Reporter:
         while not (self._sending or self._queue):
             self._added.clear()
             await self._added.wait()
-        while self._queue and len(self._sending) < MOST_TOGETHER:
+        room = MOST_TOGETHER_BYTES - sum(waiting.alert.ByteSize() for waiting in self._sending)
+        while self._queue and len(self._sending) < MOST_TOGETHER and room > 0:
             self._sending.append(self._queue.popleft())
+            room -= self._sending[-1].alert.ByteSize()
 
     async def _sent(self, client: Client) -> bool:
         """Return whether the alerts that were gathered are dealt with; they are kept otherwise."""
