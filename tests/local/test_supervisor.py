@@ -30,9 +30,9 @@ signal.pause()
 """A server whose second life hangs before it listens."""
 
 
-def supervised(tmp_path, *command, port):
+def supervised(tmp_path, *command, port, name="engine"):
     (tmp_path / "logs").mkdir(exist_ok=True)
-    process = ProcessPlan(name="engine", argv=command, ready_tcp=port)
+    process = ProcessPlan(name=name, argv=command, ready_tcp=port)
     workload = WorkloadPlan(
         name="web",
         function="web",
@@ -84,3 +84,10 @@ async def test_a_process_that_ends_before_it_was_ready_fails_with_its_last_words
     (error,) = clover_errors(failure.value)
     assert "no data" in str(error)
     assert "exited with 9" in str(error)
+
+
+async def test_what_died_is_called_by_its_name(tmp_path):
+    keeper, _, _ = supervised(tmp_path, "false", port=1, name="ambassador")
+
+    with pytest.raises(FunctionError, match="ambassador of 'web' ended before it was ready"):
+        await keeper.run()

@@ -66,9 +66,11 @@ class Supervisor:
     @property
     def label(self) -> str:
         """Its name in progress messages: `http-lb-v1 haproxy`, `http-lb-v1 sidecar`."""
-        return (
-            f"{self._workload.name} {self._workload.engine if self._process.name == 'engine' else self._process.name}"
-        )
+        return f"{self._workload.name} {self._what}"
+
+    @property
+    def _what(self) -> str:
+        return self._workload.engine if self._process.name == "engine" else self._process.name
 
     async def check(self) -> None:
         """Let the engine check its own files. Raises FunctionError with the engine's words if it refuses them."""
@@ -241,7 +243,7 @@ class Supervisor:
         return FunctionError(
             self._problem(
                 code="CLV5101",
-                what=f"{self._workload.engine} of {self._workload.name!r} {what}",
+                what=f"{self._what} of {self._workload.name!r} {what}",
                 words=words,
             )
         )
