@@ -260,7 +260,11 @@ def _of_the_way(answer: Answer, *, address: str, where: str, timeout_s: float) -
         return Problem(
             code="CLV3333", where=where, what=what, hint="clover get virtualservice shows the routes in force"
         )
-    if answer.code == "DEADLINE_EXCEEDED" or "upstream request timeout" in answer.message:
+    if "upstream request timeout" in answer.message:
+        what = f"a timeout of the mesh's route rules ended the call of {host!r}: whether it was done is not known"
+        hint = "ask for the state before trying again; clover get virtualservice shows the routes in force"
+        return Problem(code="CLV3334", where=where, what=what, hint=hint)
+    if answer.code == "DEADLINE_EXCEEDED":
         after = f" within {timeout_s:g} s" if timeout_s else ""
         what = f"no answer{after}: whether it was done is not known"
         return Problem(code="CLV3334", where=where, what=what, hint="ask for the state before trying again")

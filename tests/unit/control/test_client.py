@@ -41,6 +41,12 @@ def told(error: CallError) -> CallFailedError:
         ("UNAVAILABLE", "failed to connect to all addresses", "CLV3332", "nobody answers at 'http-lb-v2:50054'"),
         ("UNIMPLEMENTED", "", "CLV3333", "the mesh has no route for calls to 'http-lb-v2:50054'"),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", "CLV3334", "no answer within 3 s"),
+        (
+            "DEADLINE_EXCEEDED",
+            "upstream request timeout",
+            "CLV3334",
+            "a timeout of the mesh's route rules ended the call",
+        ),
     ],
 )
 def test_the_part_of_the_way_that_is_missing_is_named(code, details, problem, what):
