@@ -44,6 +44,8 @@ _PROXY = re.compile(
     r"upstream connect error|no healthy upstream|upstream request timeout|cluster_not_found|reset reason"
 )
 """How Envoy's own answers begin."""
+_ROUTE_TIMEOUTS = ("upstream request timeout", "downstream duration timeout")
+"""Envoy's words for the end of the time that a route rule gives a call."""
 _NAMELESS = re.compile(r"errors resolving|lookup failed|DNS|name resolution", re.IGNORECASE)
 
 
@@ -260,7 +262,7 @@ def _of_the_way(answer: Answer, *, address: str, where: str, timeout_s: float) -
         return Problem(
             code="CLV3333", where=where, what=what, hint="clover get virtualservice shows the routes in force"
         )
-    if "upstream request timeout" in answer.message:
+    if any(words in answer.message for words in _ROUTE_TIMEOUTS):
         what = f"a timeout of the mesh's route rules ended the call of {host!r}: whether it was done is not known"
         hint = "ask for the state before trying again; clover get virtualservice shows the routes in force"
         return Problem(code="CLV3334", where=where, what=what, hint=hint)

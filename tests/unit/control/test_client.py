@@ -47,6 +47,12 @@ def told(error: CallError) -> CallFailedError:
             "CLV3334",
             "a timeout of the mesh's route rules ended the call",
         ),
+        (
+            "DEADLINE_EXCEEDED",
+            "downstream duration timeout",
+            "CLV3334",
+            "a timeout of the mesh's route rules ended the call",
+        ),
     ],
 )
 def test_the_part_of_the_way_that_is_missing_is_named(code, details, problem, what):
