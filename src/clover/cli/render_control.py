@@ -144,15 +144,17 @@ def backends(said: Json) -> Iterator[Text]:
     for one in said.get("backends", ()):
         backend = one.get("backend", {})
         set_to = word(backend, "state", "BACKEND_STATE") or "ready"
+        # An engine that says nothing of its backends has not counted either.
+        engine_says = screen.printable(one.get("engineState", ""))
         rows.append(
             [
                 screen.printable(backend.get("host", "")),
                 str(backend.get("port") or screen.NONE),
                 str(backend.get("weight") or 1),
                 Text(set_to, style="" if set_to == "ready" else "yellow"),
-                screen.printable(one.get("engineState", "")) or screen.NONE,
-                f"{number(one, 'requestsTotal'):,}",
-                str(one.get("active", 0)),
+                engine_says or screen.NONE,
+                f"{number(one, 'requestsTotal'):,}" if engine_says else screen.NONE,
+                str(one.get("active", 0)) if engine_says else screen.NONE,
             ]
         )
     if not rows:
