@@ -41,7 +41,8 @@ class Purge:
             code = Code.UNAVAILABLE if isinstance(failure, EngineDownError) else Code.FAILED_PRECONDITION
             what = f"{engine} of {function!r} did not drop answers: {failure}"
             raise call_error(code, "CLV3308", what, where=function, preconditions={"ENGINE": ""}) from failure
-        print(f"{function}: purged {host}{path or ' everything'}{'*' if prefix and path else ''}: {purged}", flush=True)
+        what = f"{host}{path}{'*' if prefix else ''}" or "everything"
+        print(f"{function}: purged {what}" + ("" if purged is None else f": {purged}"), flush=True)
         return control_pb2.PurgeCacheResponse(purged=purged)
 
 
