@@ -338,9 +338,8 @@ def _set_backend(
 
 
 def _show(agent: Agent, function: str, form: Format, *, as_json: bool) -> None:
-    import yaml
-
     from clover.cli import configurations
+    from clover.kit import yaml_text
 
     chosen = ambassadors.match(agent.functions(), function)
     answers = [(target, agent.call(target, "Get").response) for target in chosen]
@@ -349,7 +348,7 @@ def _show(agent: Agent, function: str, form: Format, *, as_json: bool) -> None:
         for target, said in answers
     ]
     documents = [configurations.authored(target.type, configuration) for target, _, configuration in found]
-    texts = [yaml.safe_dump(document, sort_keys=False, allow_unicode=True) for document in documents]
+    texts = [yaml_text.dump(document) for document in documents]
     if as_json:
         output.print_json(
             [

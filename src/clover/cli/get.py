@@ -7,13 +7,13 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
-import yaml
 from rich.text import Text
 
 from clover.cli import api, kinds, screen
 from clover.cli import output as printing
 from clover.cli.answers import ResourcesAnswer
 from clover.cli.screen import Column
+from clover.kit import yaml_text
 
 COLUMNS = (
     Column(title="KIND"),
@@ -46,7 +46,7 @@ def get(
         case Format.TABLE:
             screen.show(lines(answer["items"]))
         case Format.YAML:
-            print(yaml.safe_dump_all(answer["items"], sort_keys=False, explicit_start=len(answer["items"]) > 1), end="")
+            print("---\n".join(map(yaml_text.dump, answer["items"])), end="")
         case Format.JSON:
             printing.print_json(answer["items"][0] if name and len(answer["items"]) == 1 else answer)
 
