@@ -382,7 +382,9 @@ async def test_every_text_is_found_where_it_stands_and_its_message_comes_back(ea
     trace_id = copy(ears.net.connection(ears.engine.port), method="POST", body="\n".join(texts).encode())
 
     alerts = ears.of(trace_id, count=len(texts))
-    assert all(alert.message == texts[alert.rule_id - 1].strip() for alert in alerts)
+    # A message of nothing but spaces is none, and then the rule has one of its own.
+    wanted = {id_: text.strip() for id_, text in enumerate(texts, start=1) if text.strip()}
+    assert {alert.rule_id: alert.message for alert in alerts if alert.rule_id in wanted} == wanted
 
 
 OPTIONS = st.lists(

@@ -107,12 +107,14 @@ class Copy:
         os.kill(self.pid, number)
 
     def wait(self, timeout_s: float = 15.0) -> None:
-        handle = os.pidfd_open(self.pid) if Path(f"/proc/{self.pid}").exists() else None
-        if handle is not None:
-            try:
-                assert select.select([handle], [], [], timeout_s)[0], f"process {self.pid} does not end"
-            finally:
-                os.close(handle)
+        try:
+            handle = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return  # it has ended
+        try:
+            assert select.select([handle], [], [], timeout_s)[0], f"process {self.pid} does not end"
+        finally:
+            os.close(handle)
 
 
 @dataclass(slots=True, kw_only=True)
