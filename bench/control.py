@@ -172,14 +172,11 @@ def _summary(made: Sequence[Change]) -> Json:
 def main() -> None:
     """Measure, print, keep."""
     quick = _report.options(__doc__).quick
-    count = 3 if quick else 40
+    count = 3 if quick else 30
     with _chain.scratch() as folder:
         document = folder / "chain.yaml"
         document.write_text(VARNISH, encoding="utf-8")
-        sides = [
-            measure(path, kinds, count, warm_up=1 if quick else 3)
-            for path, kinds in ((_chain.SDC, SDC), (document, OTHER))
-        ]
+        sides = [measure(path, kinds, count, warm_up=1) for path, kinds in ((_chain.SDC, SDC), (document, OTHER))]
     kept: Json = {}
     for which, title in (("quiet", "nothing else going on"), ("busy", f"{RATE} requests a second")):
         kept[which] = {name: _summary(made) for side in sides for name, made in side[which].items()}
