@@ -219,6 +219,8 @@ class Client:
 
     def _silent(self, why: object, timeout_s: float = TIMEOUT_S) -> MeshError:
         reason = f"no answer within {timeout_s:.0f} s" if isinstance(why, TimeoutError) else why
+        if not (self.chain.directory / "up.json").exists():
+            return MeshError(ledger.busy(self.chain.directory))
         return MeshError(
             Problem(
                 code="CLV5205",

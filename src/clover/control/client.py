@@ -44,6 +44,8 @@ _PROXY = re.compile(
     r"upstream connect error|no healthy upstream|upstream request timeout|cluster_not_found|reset reason"
 )
 """How Envoy's own answers begin."""
+_BROKEN_OFF = ("reset reason: connection termination", "reset reason: remote reset")
+"""What Envoy says when the other end took the call, and went away."""
 _ROUTE_TIMEOUTS = ("upstream request timeout", "downstream duration timeout")
 """Envoy's words for the end of the time that a route rule gives a call."""
 _NAMELESS = re.compile(r"errors resolving|lookup failed|DNS|name resolution", re.IGNORECASE)
@@ -282,6 +284,9 @@ def _of_the_way(answer: Answer, *, address: str, where: str, timeout_s: float) -
         return Problem(
             code="CLV3333", where=where, what=what, hint="clover get virtualservice shows the routes in force"
         )
+    if any(words in answer.message for words in _BROKEN_OFF):
+        what = f"the call of {host!r} was broken off: whether it was done is not known ({answer.message})"
+        return Problem(code="CLV3334", where=where, what=what, hint="ask for the state before trying again")
     if _PROXY.search(answer.message):
         what = f"the mesh led to {host!r}, but no ambassador answers there: {answer.message}"
     else:

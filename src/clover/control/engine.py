@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Mapping
 
@@ -86,9 +87,14 @@ async def accepts(port: int) -> None:
         await writer.wait_closed()
 
 
+_GREETING = re.compile(r"(?:i|Info|Notice): ")
+"""How Suricata begins a line that is no complaint."""
+
+
 def shortened(words: str) -> str:
     """Return the last of many words: engines say what stopped them at the end."""
-    words = words.strip() or "it says nothing"
+    told = [line for line in words.splitlines() if not _GREETING.match(line)]
+    words = "\n".join(told).strip() or "it says nothing"
     return words if len(words) <= MOST_WORDS else f"... {words[-MOST_WORDS:]}"
 
 

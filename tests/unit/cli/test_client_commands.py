@@ -43,11 +43,21 @@ def test_of_several_chains_one_must_be_named(clover, bring_up, monkeypatch):
 
 def test_a_node_that_does_not_answer_is_a_problem_of_the_mesh(clover, bring_up):
     folder = bring_up("sdc")
+    (folder / "up.json").write_text("{}", encoding="utf-8")
     (folder / "api.sock").unlink()
 
     code, _, said = clover("status")
 
     assert (code, "the node of chain 'sdc' does not answer: [Errno 2]" in said) == (5, True)
+
+
+def test_a_node_that_does_not_answer_yet_is_not_to_be_taken_down(clover, bring_up):
+    folder = bring_up("sdc")
+    (folder / "api.sock").unlink()
+
+    code, _, said = clover("status")
+
+    assert (code, "another command is bringing it up" in said, "clover down" in said) == (5, True, False)
 
 
 def test_something_else_on_the_socket_is_no_traceback(clover, bring_up):
