@@ -54,6 +54,8 @@ class Limits:
     commit_share: float = 0.25
     """The most of the writer's time that commits of less than `commit_bytes` take: traffic of a few requests a second
     must not keep a core busy, and on a machine that is busy already commits grow instead of adding to it."""
+    commit_pause_s: float = 2.0
+    """And yet nothing waits for company longer than this, however long commits take."""
     memory_bytes: int = 768 << 20
     """The engine's own limit, above which it fails a statement; it idles far below."""
 
@@ -214,6 +216,7 @@ class Store:
         if not self._closing and max(waiting, default=0) < self._limits.commit_bytes:
             # What comes while the last commit is fresh waits for company, unless it is company enough.
             pause = max(self._limits.commit_interval_s, (loop.time() - began) / self._limits.commit_share)
+            pause = min(pause, self._limits.commit_pause_s)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(began + pause):
                     await self._urgent.wait()
