@@ -283,3 +283,30 @@ def test_an_ambassador_that_is_killed_finds_the_state_it_had(changing):
         what="a restart that is counted",
     )
     assert again == 1
+
+
+def test_a_call_is_tried_again_as_a_route_rule_says(changing):
+    command, _, agent = changing
+    status = next(row for row in command.json("status")["workloads"] if row["workload"] == "web-2")
+    ambassador = str(status["companions"]["ambassador"]["pid"])
+    rule = "retries: {attempts: 2, perTryTimeout: 300ms, retryOn: gateway-error}"
+    command.ok("apply", "-", stdin=CONTROL_POLICY.format(rule=rule))
+    try:
+        before = _retries(command)
+        command.ok("exec", "web-2", "--", "kill", "-STOP", ambassador)
+        answer = agent.call("web-2", "Get")
+    finally:
+        command.ok("exec", "web-2", "--", "kill", "-CONT", ambassador)
+        command.ok("delete", "virtualservice/web-2")
+
+    assert "response" not in answer
+    assert answer["took"] >= 900, "three tries of 300 ms each"
+    assert _retries(command) - before == 2
+    assert eventually(lambda: agent.call("web-2", "Get").get("response"), what="an answer")["workload"] == "web-2"
+
+
+def _retries(command) -> int:
+    """Return how often the control agent's sidecar has tried a call of web-2 again."""
+    stats = json.loads(command.ok("proxy", "control-agent", "stats", "-o", "json"))["stats"]
+    name = "cluster.outbound|50054||web-2.default.svc.cluster.local.upstream_rq_retry"
+    return sum(entry.get("value", 0) for entry in stats if entry.get("name") == name)
