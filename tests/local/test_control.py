@@ -91,6 +91,7 @@ def _change_often(agent: Agent, function: str, version: str, configurations: lis
 
 def test_a_hundred_changes_of_each_kind_lose_no_request(changing):
     command, gateway, agent = changing
+    before = _answered_by_gateway(command)
     with load.running(gateway, rate=200, token="lossless") as requests:
         with concurrent.futures.ThreadPoolExecutor() as threads:
             started = {
@@ -111,6 +112,7 @@ def test_a_hundred_changes_of_each_kind_lose_no_request(changing):
         "a page": reload,
         "rules": reload if "METHOD_RELOAD" in methods["rules"] else {"METHOD_RUNTIME"},
     }
+    assert _answered_by_gateway(command) - before == requests.sent
     # The function at the entrance saw each of them, and answered each of them itself with 200.
     seen = eventually(lambda: _seen(command, requests.sent), what="the last line of the log")
     assert {entry["status"] for entry in seen} == {200}
@@ -307,6 +309,16 @@ def test_a_call_is_tried_again_as_a_route_rule_says(changing):
 
 def _retries(command) -> int:
     """Return how often the control agent's sidecar has tried a call of web-2 again."""
-    stats = json.loads(command.ok("proxy", "control-agent", "stats", "-o", "json"))["stats"]
-    name = "cluster.outbound|50054||web-2.default.svc.cluster.local.upstream_rq_retry"
+    return _counter(
+        command, "control-agent", "cluster.outbound|50054||web-2.default.svc.cluster.local.upstream_rq_retry"
+    )
+
+
+def _answered_by_gateway(command) -> int:
+    """Return how many requests the gateway has answered well."""
+    return _counter(command, "gateway", "http.gateway.downstream_rq_2xx")
+
+
+def _counter(command, workload: str, name: str) -> int:
+    stats = json.loads(command.ok("proxy", workload, "stats", "-o", "json"))["stats"]
     return sum(entry.get("value", 0) for entry in stats if entry.get("name") == name)
