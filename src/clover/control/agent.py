@@ -9,15 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
-import socket
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -30,6 +27,7 @@ from clover.control.methods import METHODS, Method, json_from, request_from
 from clover.control.settings import AgentSettings
 from clover.control.telemetry import sending
 from clover.errors import CloverError, DocumentError, Problem
+from clover.kit import unix_server
 from clover.spec.nearest import did_you_mean
 
 JSON_BYTES = 1024 * 1024
@@ -188,24 +186,9 @@ def application(agent: Agent) -> Starlette:
 @contextlib.asynccontextmanager
 async def serving_agent(settings: AgentSettings, client: Client, *, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
     """Take orders for as long as the block runs."""
-    server = _Server(
-        uvicorn.Config(
-            application(Agent(settings, client)),
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-    )
-    listening = _listen(Path(settings.socket))
-    serving = tasks.create_task(server.serve(sockets=[listening]), name="agent")
-    while not server.started and not serving.done():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)  # uvicorn has no event for it
-    try:
+    orders = application(Agent(settings, client))
+    async with unix_server.serving(orders, Path(settings.socket), name="agent", tasks=tasks):
         yield
-    finally:
-        server.should_exit = True
-        await asyncio.wait([serving], timeout=2)
 
 
 async def run(settings: AgentSettings) -> None:
@@ -226,24 +209,6 @@ async def run(settings: AgentSettings) -> None:
         serving_agent(settings, client, tasks=tasks),
     ):
         await stopped.wait()
-
-
-def _listen(path: Path) -> socket.socket:
-    """Open a Unix socket that nobody but its owner may ever connect to."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Before it has a name, which gets this mode: there is no moment in which others may connect.
-    os.fchmod(listening.fileno(), 0o600)
-    path.unlink(missing_ok=True)
-    listening.bind(str(path))
-    return listening
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
 
 
 _NAMES = ("function", "version", "method")

@@ -8,13 +8,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -22,6 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from clover.errors import CloverError, DocumentError, Problem
+from clover.kit import unix_server
 
 BODY_BYTES = 4 * 1024 * 1024
 """A larger request is refused: policies are text that people write."""
@@ -137,41 +135,7 @@ def application(node: Node) -> Starlette:
 @contextlib.asynccontextmanager
 async def serving_api(path: Path, node: Node, *, tasks: asyncio.TaskGroup) -> AsyncIterator[None]:
     """Serve the API on the Unix socket at `path` for as long as the block runs."""
-    server = _Server(
-        uvicorn.Config(
-            application(node),
-            log_level="warning",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-    )
-    serving = tasks.create_task(server.serve(sockets=[_listen(path)]), name="api")
-    while not server.started and not serving.done():  # noqa: ASYNC110
-        await asyncio.sleep(0.005)  # uvicorn has no event for it
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await asyncio.wait([serving], timeout=2)
-
-
-def _listen(path: Path) -> socket.socket:
-    """Open a Unix socket that nobody but its owner may ever connect to."""
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # Before it has a name, which gets this mode: there is no moment in which others may connect. A umask would do that
-    # too, but it is the whole process's, and reaches into what other threads and children make meanwhile.
-    os.fchmod(listening.fileno(), 0o600)
-    path.unlink(missing_ok=True)
-    listening.bind(str(path))
-    return listening
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves signals to the node."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
+    async with unix_server.serving(application(node), path, name="api", tasks=tasks):
         yield
 
 

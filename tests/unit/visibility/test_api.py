@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from clover.kit import unix_http
+from clover.kit import unix_http, unix_server
 from clover.visibility import api
 
 
@@ -28,7 +28,7 @@ async def ask(place, target, **options):
 
 
 def test_the_socket_is_its_owners_alone_from_the_moment_it_has_a_name(place):
-    with api._listen(place) as listening:
+    with unix_server.listen(place) as listening:
         assert place.stat().st_mode & 0o777 == 0o600
         assert listening.type == socket.SOCK_STREAM
 
@@ -48,7 +48,7 @@ async def test_opening_the_socket_leaves_the_modes_of_everything_else_alone(plac
 
 
 async def test_a_socket_left_by_a_killed_node_is_replaced(place):
-    with api._listen(place):
+    with unix_server.listen(place):
         pass
 
     assert (await ask(place, "/nowhere"))[0] == 404
