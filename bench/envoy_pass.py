@@ -31,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from clover.mesh import server, snapshot
 from clover.mesh.xds import bootstrap, telemetry
 from harness import envoy, proxies
+from harness.ports import free_port
 
 ROUNDS, SECONDS = 5, 2
 RESULTS = Path(__file__).parent / "results" / "envoy_pass.json"
@@ -237,20 +238,20 @@ def cpu_s(pid: int | None) -> float:
 
 async def measure(directory: Path) -> dict[str, Any]:
     """Alternate between the configurations; return what each did."""
-    backend = envoy.free_port()
+    backend = free_port()
     binary = bootstrap.envoy_binary()
     targets: dict[str, tuple[int, int | None]] = {}
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(swallowing(directory / "otlp.sock"))
         await stack.enter_async_context(running(*nginx(directory, backend)))
         for name in ("by hand", "bare"):
-            port, path = envoy.free_port(), directory / f"{name.replace(' ', '-')}.json"
+            port, path = free_port(), directory / f"{name.replace(' ', '-')}.json"
             path.write_text(by_hand(directory, port, backend, reports=name != "bare"), encoding="utf-8")
             process = await stack.enter_async_context(running(*bootstrap.argv(binary, path)))
             targets[name] = (port, process.pid)
         control = await stack.enter_async_context(server.serving(directory / "xds.sock"))
         gateway = await stack.enter_async_context(envoy.envoy(directory, proxies.GATEWAY))
-        targets["compiled"] = (envoy.free_port(), gateway.process.pid)
+        targets["compiled"] = (free_port(), gateway.process.pid)
         endpoints = proxies.members(proxies.cluster_name(proxies.LB), "127.0.0.1", port=backend)
         proxy = proxies.gateway(port=targets["compiled"][0], endpoints=(endpoints,))
         generation = control.push({"gateway": snapshot.snapshot_from(proxy)})

@@ -13,8 +13,8 @@ from clover.control.alerts import Alerts
 from clover.control.client import Client
 from clover.control.methods import METHODS
 from clover.spec.configuration import BlockPolicy
-from harness.chains import free_port
 from harness.otlp import receiving
+from harness.ports import free_port
 
 LOOK_S = 0.005
 

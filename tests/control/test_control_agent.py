@@ -23,8 +23,8 @@ from clover.control.handlers import Code, call_error
 from clover.control.settings import AgentSettings, Controlled
 from clover.control.telemetry import sending
 from clover.kit import unix_http
-from harness.chains import free_port
 from harness.otlp import Received, receiving
+from harness.ports import free_port
 
 
 @dataclass(kw_only=True)

@@ -11,6 +11,7 @@ from clover.kit import requirements
 from clover.spec import load
 from harness import chains
 from harness.chains import get
+from harness.ports import free_port
 
 EXAMPLES = sorted(path.name for path in chains.EXAMPLES.iterdir() if (path / "chain.yaml").exists())
 
@@ -22,7 +23,7 @@ def test_the_example_works(name):
     if lacking := list(requirements.missing(needed)):
         pytest.skip("; ".join(f"{problem.what}: {problem.hint}" for problem in lacking))
     with chains.clover() as command:
-        up = json.loads(command.ok("up", chains.EXAMPLES / name, "--port", str(chains.free_port()), "--json"))
+        up = json.loads(command.ok("up", chains.EXAMPLES / name, "--port", str(free_port()), "--json"))
         answer = get(up["gateway"], "/", {"Host": "shop.example"})
         trace = command.json("trace", answer.trace_id, "--wait", "15")
         command.ok("down")

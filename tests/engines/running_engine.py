@@ -19,17 +19,10 @@ from clover.functions.log import Access, parse_access
 from clover.kit.requirements import SYSTEM_PATH
 from clover.spec.chain import FunctionType
 from clover.spec.configuration import MODELS, Backend, Configuration
+from harness.ports import free_port
 
 READY_S = 10.0
 LINE_S = 5.0
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def backend(port: int, *, host: str = "127.0.0.1", weight: int = 1, state: str = "ready") -> Backend:

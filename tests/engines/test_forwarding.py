@@ -13,9 +13,10 @@ from collections.abc import Iterator
 
 import pytest
 from exchange import get, raw
-from running_engine import Engine, free_port
+from running_engine import Engine
 
 from clover.spec.chain import FunctionType
+from harness.ports import free_port
 
 pytestmark = pytest.mark.engines
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import pytest
 from exchange import Answer, get
-from running_engine import Engine, backend, change, free_port, lay_out, running, turn, write
+from running_engine import Engine, backend, change, lay_out, running, turn, write
 from serving import answering
 
 from clover.functions import registry
@@ -23,6 +23,7 @@ from clover.functions.haproxy import reports
 from clover.functions.haproxy.sockets import ask
 from clover.spec.chain import FunctionType
 from clover.spec.configuration import Backend, LoadBalancerConfiguration
+from harness.ports import free_port
 
 pytestmark = pytest.mark.engines
 

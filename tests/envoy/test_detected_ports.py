@@ -12,6 +12,7 @@ from clover.mesh import ir, server, snapshot
 from clover.mesh.xds.resource import LISTENER, resource
 from harness import envoy, proxies
 from harness.otlp import receiving
+from harness.ports import free_port
 from harness.proxies import CACHE, SIDECAR, cluster_name, members
 
 pytestmark = pytest.mark.envoy
@@ -28,7 +29,7 @@ async def listening(protocol: ir.Protocol):
             server.serving(directory / "xds.sock") as control,
             envoy.envoy(directory, SIDECAR),
         ):
-            port = envoy.free_port()
+            port = free_port()
             generation = control.push({"http-lb-v1": _bound(protocol, port, backend)})
             result = await control.acknowledged(generation, timeout_s=10)
             assert result.accepted == ("http-lb-v1",), result

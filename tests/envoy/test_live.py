@@ -13,6 +13,7 @@ from clover.mesh import ir, server, snapshot
 from clover.mesh.xds.resource import CLUSTER, LISTENER, ROUTES
 from harness import envoy, proxies
 from harness.otlp import receiving
+from harness.ports import free_port
 from harness.proxies import GATEWAY, V1, V2, cluster_name, forward, members, route
 
 pytestmark = pytest.mark.envoy
@@ -61,7 +62,7 @@ async def mesh(directory):
         server.serving(directory / "xds.sock") as control,
         envoy.envoy(directory, GATEWAY) as proxy,
     ):
-        mesh = Mesh(control=control, proxy=proxy, port=envoy.free_port(), backend=backend)
+        mesh = Mesh(control=control, proxy=proxy, port=free_port(), backend=backend)
         assert (await mesh.push(mesh.gateway())).accepted == ("gateway",)
         yield mesh
 
@@ -166,7 +167,7 @@ async def test_a_taken_port_is_a_problem_and_other_listeners_serve(mesh):
 
 async def test_a_control_plane_that_comes_back_sends_only_what_changed(directory):
     async with envoy.echoing() as backend, envoy.envoy(directory, GATEWAY) as proxy:
-        mesh = Mesh(control=None, proxy=proxy, port=envoy.free_port(), backend=backend)
+        mesh = Mesh(control=None, proxy=proxy, port=free_port(), backend=backend)
         async with server.serving(directory / "xds.sock") as mesh.control:
             assert (await mesh.push(mesh.gateway())).accepted == ("gateway",)
         assert (await mesh.fetch()).status == 200
@@ -185,7 +186,7 @@ async def test_a_proxy_that_starts_before_its_control_plane_connects_at_once(dir
     async with envoy.echoing() as backend, envoy.envoy(directory, GATEWAY) as proxy:
         await proxy.started()
         async with server.serving(directory / "xds.sock") as control:
-            mesh = Mesh(control=control, proxy=proxy, port=envoy.free_port(), backend=backend)
+            mesh = Mesh(control=control, proxy=proxy, port=free_port(), backend=backend)
             result = await mesh.push(mesh.gateway())
 
             assert result.accepted == ("gateway",)
@@ -348,6 +349,6 @@ async def _gateway(directory):
         server.serving(directory / "xds.sock") as control,
         envoy.envoy(directory, GATEWAY) as proxy,
     ):
-        mesh = Mesh(control=control, proxy=proxy, port=envoy.free_port(), backend=backend)
+        mesh = Mesh(control=control, proxy=proxy, port=free_port(), backend=backend)
         await mesh.push(mesh.gateway())
         yield mesh

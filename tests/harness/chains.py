@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -107,13 +106,6 @@ def clover(prefix: Sequence[str] = ()) -> Iterator[Clover]:
     finally:
         command.call("down", "--all", "--purge")
         shutil.rmtree(root)
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback address that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def get(

@@ -97,12 +97,6 @@ def validated(text: str, directory: Path) -> str:
     return "" if done.returncode == 0 else done.stderr + done.stdout
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """What a client got."""

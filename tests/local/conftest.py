@@ -5,6 +5,7 @@ import json
 import pytest
 
 from harness import chains
+from harness.ports import free_port
 
 
 def pytest_collection_modifyitems(items):
@@ -17,7 +18,7 @@ def pytest_collection_modifyitems(items):
 def sdc():
     """The sample chain, up once for all tests that leave it as they found it: (command, what `up` answered)."""
     with chains.clover() as command:
-        answer = json.loads(command.ok("up", chains.EXAMPLES / "sdc", "--port", str(chains.free_port()), "--json"))
+        answer = json.loads(command.ok("up", chains.EXAMPLES / "sdc", "--port", str(free_port()), "--json"))
         yield command, answer
 
 

@@ -10,6 +10,7 @@ import pytest
 from harness import chains
 from harness.chains import eventually, get
 from harness.control import agent_of
+from harness.ports import free_port
 
 CHAIN = """
 apiVersion: clover/v1alpha1
@@ -38,7 +39,7 @@ def loop(tmp_path_factory):
     file = tmp_path_factory.mktemp("chain") / "chain.yaml"
     file.write_text(CHAIN)
     with chains.clover() as command:
-        up = json.loads(command.ok("up", file, "--port", str(chains.free_port()), "--json"))
+        up = json.loads(command.ok("up", file, "--port", str(free_port()), "--json"))
         yield command, up["gateway"], agent_of(command, "loop")
 
 

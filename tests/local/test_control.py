@@ -16,6 +16,7 @@ import pytest
 from harness import chains, load
 from harness.chains import eventually, get
 from harness.control import Agent, agent_of
+from harness.ports import free_port
 
 CHANGES = 100
 
@@ -45,7 +46,7 @@ def changing(tmp_path_factory):
     file = tmp_path_factory.mktemp("chain") / "chain.yaml"
     file.write_text(CHAIN)
     with chains.clover() as command:
-        up = json.loads(command.ok("up", file, "--port", str(chains.free_port()), "--json"))
+        up = json.loads(command.ok("up", file, "--port", str(free_port()), "--json"))
         yield command, up["gateway"], agent_of(command, "changing")
 
 

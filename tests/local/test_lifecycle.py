@@ -14,6 +14,7 @@ import pytest
 
 from harness import chains
 from harness.chains import eventually, get
+from harness.ports import free_port
 
 MINIMAL = """
 apiVersion: clover/v1alpha1
@@ -54,7 +55,7 @@ def command(request):
 
 def write_chain(command, text=MINIMAL, *, port=None) -> Path:
     path = command.root / "chain.yaml"
-    path.write_text(text % (port or chains.free_port()) if "%d" in text else text)
+    path.write_text(text % (port or free_port()) if "%d" in text else text)
     return path
 
 
@@ -113,7 +114,7 @@ def test_a_killed_node_leaves_nothing_in_the_way_of_the_next_up(command):
 def test_two_chains_run_at_once_and_do_not_meet(command):
     path = write_chain(command)
     first = up(command, path)
-    second = up(command, path, "--name", "other", "--port", str(chains.free_port()))
+    second = up(command, path, "--name", "other", "--port", str(free_port()))
 
     assert get(first["gateway"]).status == get(second["gateway"]).status == 200
     several = command.call("status")
@@ -268,7 +269,7 @@ def test_down_takes_nothing_that_is_no_chains(fresh):
 
 def test_one_port_can_be_opened_at_two_addresses_while_the_chain_runs(fresh):
     up(fresh, write_chain(fresh))
-    port = chains.free_port()
+    port = free_port()
     policy = fresh.root / "gateway.yaml"
     policy.write_text(TWO_ADDRESSES.replace("PORT", str(port)))
     fresh.ok("apply", policy)

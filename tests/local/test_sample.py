@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness import chains
 from harness.chains import eventually, get
+from harness.ports import free_port
 
 ALL_TO_V2 = """
 apiVersion: networking.istio.io/v1
@@ -205,7 +206,7 @@ def test_a_second_up_of_the_same_chain_is_no_error_and_changes_nothing(sdc):
 
 def test_an_up_that_differs_from_what_runs_is_refused(sdc):
     command, _ = sdc
-    done = command.call("up", chains.EXAMPLES / "sdc", "--port", str(chains.free_port()))
+    done = command.call("up", chains.EXAMPLES / "sdc", "--port", str(free_port()))
 
     assert done.returncode == 2
     assert "clover down sdc" in done.stderr
@@ -223,7 +224,7 @@ def test_the_gateways_envoy_listens_on_loopback_only(sdc):
 
 def test_another_gateway_port_is_published_while_the_chain_runs_and_withdrawn_again(sdc):
     command, up = sdc
-    port = chains.free_port()
+    port = free_port()
     policy = f"""
 apiVersion: networking.istio.io/v1
 kind: Gateway

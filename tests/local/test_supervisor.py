@@ -12,7 +12,7 @@ from clover.runtime.local import supervisor
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.plan import ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, State
-from harness import chains
+from harness.ports import free_port
 
 LISTENS = """
 import pathlib, socket, sys, signal
@@ -59,7 +59,7 @@ async def until(question, news, *, within_s=20.0):
 
 
 async def test_a_process_that_hangs_in_a_later_life_is_started_again(tmp_path, monkeypatch):
-    port = chains.free_port()
+    port = free_port()
     keeper, status, news = supervised(tmp_path, sys.executable, "-c", LISTENS, str(port), port=port)
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(keeper.run())
@@ -75,9 +75,7 @@ async def test_a_process_that_hangs_in_a_later_life_is_started_again(tmp_path, m
 
 
 async def test_a_process_that_ends_before_it_was_ready_fails_with_its_last_words(tmp_path):
-    keeper, _, _ = supervised(
-        tmp_path, sys.executable, "-c", "print('no data'); raise SystemExit(9)", port=chains.free_port()
-    )
+    keeper, _, _ = supervised(tmp_path, sys.executable, "-c", "print('no data'); raise SystemExit(9)", port=free_port())
     with pytest.raises((FunctionError, ExceptionGroup)) as failure:
         await keeper.run()
 
