@@ -35,7 +35,7 @@ def test_only_what_changed_is_sent():
         after=snapshot("clusters/a", "listeners/l>r", "routes/r@2>a"),
     )
 
-    assert [stream.status[type_url].sent for type_url in TYPES] == [0, 0, 0, 1]
+    assert [stream.status[type_url].sent for type_url in TYPES] == [0, 0, 0, 0, 1]
 
 
 def test_nothing_is_sent_for_an_equal_snapshot():

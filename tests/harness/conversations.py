@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping
 
 from clover.mesh import ads
 from clover.mesh.snapshot import Snapshot
-from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource
+from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource
 
-TYPES = {"clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES}
+TYPES = {"secrets": SECRET, "clusters": CLUSTER, "endpoints": ENDPOINTS, "listeners": LISTENER, "routes": ROUTES}
 _WORDS = {type_url: word for word, type_url in TYPES.items()}
 
 

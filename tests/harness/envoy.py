@@ -41,13 +41,14 @@ def message(resource: Resource):
 
 
 def as_json(resources: Resources) -> str:
-    """Show all resources of a proxy as Envoy's documentation writes them."""
+    """Show all resources of a proxy but its secrets as Envoy's documentation writes them."""
     shown = {
         _NAMES[type_url]: [
             json_format.MessageToDict(message(resource), preserving_proto_field_name=True)
             for _, resource in sorted(named.items())
         ]
         for type_url, named in resources.items()
+        if type_url in _NAMES
     }
     return json.dumps(shown, indent=1, sort_keys=True) + "\n"
 

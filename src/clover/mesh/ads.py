@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from clover.errors import Problem
 from clover.mesh.snapshot import Snapshot
-from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, NOUNS, ROUTES, TYPES, Resource
+from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, NOUNS, ROUTES, SECRET, TYPES, Resource
 
 _WILDCARD_TYPES = (CLUSTER, LISTENER)
 _DEPENDENTS = {CLUSTER: ENDPOINTS, LISTENER: ROUTES}
@@ -121,7 +121,7 @@ class Stream:
     def receive(self, request: Request) -> list[Response]:
         """Take what the proxy says; return what can be sent now."""
         if request.type_url not in self._types:
-            # Secrets, extensions ...: nothing here refers to them. An empty answer lets the proxy go on.
+            # Extensions, scoped routes ...: nothing here refers to them. An empty answer lets the proxy go on.
             return [] if request.nonce else [Response(type_url=request.type_url, nonce=self._next_nonce())]
         state = self._types[request.type_url]
         first = not state.opened
@@ -240,10 +240,10 @@ class Stream:
         """
         Tell whether all that must come before resources of a type has been accepted or refused.
 
-        Clusters and endpoints wait for nothing: Envoy acknowledges a new cluster only when it has its endpoints. A
+        Secrets, clusters and endpoints wait for nothing: Envoy acknowledges a new cluster when it has the others. A
         table that is new to the proxy is wanted by a listener that waits for it.
         """
-        if type_url in (CLUSTER, ENDPOINTS):
+        if type_url in (SECRET, CLUSTER, ENDPOINTS):
             return True
         earlier = [CLUSTER, ENDPOINTS]
         if type_url == ROUTES and not new:

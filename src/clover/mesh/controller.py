@@ -15,14 +15,18 @@ from difflib import get_close_matches
 
 from clover.errors import DocumentError, MeshError, Problem, errors_only
 from clover.kit.documents import Document
-from clover.mesh import snapshot, translate
+from clover.mesh import ir, snapshot, translate
+from clover.mesh.certificates import Authority, Svid
 from clover.mesh.istio import validate
 from clover.mesh.istio.finding import cut, nearest
 from clover.mesh.istio.parse import Parsed
 from clover.mesh.istio.registry import Registry
-from clover.mesh.istio.resources import KINDS, Resource, key
+from clover.mesh.istio.resources import KINDS, Resource, full_kind, key
 from clover.mesh.server import Server
 from clover.mesh.snapshot import Snapshot
+from clover.mesh.xds import resource as xds_resource
+from clover.mesh.xds import secrets
+from clover.mesh.xds.resource import SECRET
 from clover.mesh.xds.settings import Settings
 
 ACKNOWLEDGE_S = 5.0
@@ -66,6 +70,8 @@ class Controller:
         server: Server,
         settings: Settings,
         publish: Callable[[frozenset[Address]], Awaitable[None]],
+        authority: Authority | None = None,
+        certificate_lifetime_s: float = 86400.0,
     ) -> None:
         self._registry = registry
         self._resources = {key(resource): resource for resource in resources}
@@ -73,6 +79,11 @@ class Controller:
         self._settings = settings
         self._publish = publish
         """Makes the gateways' addresses, and no others, reachable from outside; raises if it cannot."""
+        self._authority = authority
+        """Signs the proxies' identities; None: they have none."""
+        self._lifetime_s = certificate_lifetime_s
+        self._svids: dict[str, Svid] = {}
+        """By principal."""
         self._snapshots: Mapping[str, Snapshot] = {}
         self._generation = 0
         self._changing = asyncio.Lock()
@@ -134,6 +145,43 @@ class Controller:
                 snapshots, _ = self._compile(self._registry, self._resources, {})
                 self._send(snapshots)
 
+    async def renew_certificates(self) -> None:
+        """Give every proxy a new certificate before half of the life of its old one is over; runs until cancelled."""
+        while self._svids:
+            await asyncio.sleep(max(0.0, min(svid.renew_at for svid in self._svids.values()) - time.time()))
+            async with self._changing:
+                self._forget_old_identities()
+                self._send(
+                    {
+                        node: replace(known, resources={**known.resources, SECRET: self._secrets(known.proxy)})
+                        for node, known in self._snapshots.items()
+                    }
+                )
+
+    @property
+    def identities(self) -> tuple[Svid, ...]:
+        """The identities in force, by SPIFFE id."""
+        return tuple(sorted(self._svids.values(), key=lambda svid: svid.principal))
+
+    def _forget_old_identities(self) -> None:
+        now = time.time()
+        self._svids = {principal: svid for principal, svid in self._svids.items() if svid.renew_at > now}
+
+    def _secrets(self, proxy: ir.Proxy | None) -> dict[str, xds_resource.Resource]:
+        """Return what a proxy proves its identity with, and what it recognises others by."""
+        if self._authority is None or proxy is None or not proxy.principal:
+            return {}
+        if proxy.principal not in self._svids:
+            self._svids[proxy.principal] = self._authority.issue(
+                proxy.principal, lifetime_s=self._lifetime_s, now=time.time()
+            )
+        svid = self._svids[proxy.principal]
+        found = (
+            secrets.key_pair(secrets.IDENTITY, svid.certificate, svid.private_key),
+            secrets.roots(secrets.ROOTS, self._authority.root),
+        )
+        return {secret.name: secret for secret in found}
+
     async def acknowledged(self, *, timeout_s: float) -> None:
         """Wait until every proxy is there and has accepted what it was sent. Raises MeshError if one has not."""
         result = await self._server.acknowledged(self._generation, timeout_s=timeout_s, nodes=self._snapshots)
@@ -188,7 +236,7 @@ class Controller:
         if errors := errors_only(problems):
             raise DocumentError(*errors)
         snapshots = {
-            proxy.node: snapshot.snapshot_from(proxy, self._settings)
+            proxy.node: snapshot.snapshot_from(proxy, self._settings, secrets=self._secrets(proxy).values())
             for proxy in translate.proxies_from(registry, everything)
         }
         broken = [problem for one in snapshots.values() for problem in snapshot.check(one)]
@@ -228,7 +276,7 @@ def unknown_kind(kind: str) -> Problem:
 
 def _as_typed(resource: Resource, namespace: str) -> str:
     """Return a resource as `clover get` takes it, from within a namespace."""
-    name = f"{resource.kind.lower()}/{resource.metadata.name}"
+    name = f"{full_kind(type(resource)).lower()}/{resource.metadata.name}"
     return name if resource.metadata.namespace == namespace else f"{name} -n {resource.metadata.namespace}"
 
 
@@ -252,4 +300,4 @@ def _late(node: str) -> Problem:
 
 def _change(old: Resource | None, new: Resource) -> Change:
     action = "created" if old is None else "unchanged" if old == new else "configured"
-    return Change(kind=new.kind, namespace=new.metadata.namespace, name=new.metadata.name, action=action)
+    return Change(kind=full_kind(type(new)), namespace=new.metadata.namespace, name=new.metadata.name, action=action)

@@ -10,6 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from clover.mesh.access import OPEN, Access
+from clover.mesh.authentication import NO_TOKENS, Authentication
+
 PASSTHROUGH = "PassthroughCluster"
 """The cluster that every sidecar has without being told: the address that was dialled."""
 
@@ -355,12 +358,26 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """What stands before everything that a proxy takes for its function."""
+
+    access: Access = OPEN
+    authentication: Authentication = NO_TOKENS
+
+
+UNGUARDED = Guard()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
     """Everything that one proxy is told."""
 
     node: str
     """Its xDS node id: the workload's name."""
     identity: Identity
+    principal: str = ""
+    """Its SPIFFE id, which its certificate proves; '': it has no certificate."""
+    guard: Guard = UNGUARDED
     inbound: tuple[InboundPort, ...] = ()
     outbound: tuple[OutboundPort, ...] = ()
     gateways: tuple[GatewayPort, ...] = ()

@@ -1,7 +1,8 @@
 """
 Everything that one proxy is told at one moment: immutable, versioned, and checked before it is sent.
 
-A snapshot is whole: whatever one of its resources refers to is in it. Two snapshots with equal versions are equal.
+A snapshot is whole: whatever one of its resources refers to is in it. Two snapshots with equal versions are equal, but
+for the certificates in them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from math import isqrt
 from clover.errors import Problem
 from clover.mesh import ir
 from clover.mesh.xds import compile, listeners
-from clover.mesh.xds.resource import NOUNS, TYPES, Resources
+from clover.mesh.xds.resource import NOUNS, SECRET, TYPES, Resource, Resources
 from clover.mesh.xds.settings import Settings
 
 _LARGEST_RING = 8 * 1024 * 1024
@@ -34,19 +35,26 @@ class Snapshot:
 
     @property
     def version(self) -> str:
-        """A hash of all resources; shown to users as the configuration's version."""
+        """
+        A hash of all resources but secrets; shown to users as the configuration's version.
+
+        A certificate that takes the place of one that grows old is no change of what a proxy does.
+        """
         return version_of(self.resources)
 
 
-def snapshot_from(proxy: ir.Proxy, settings: Settings = compile.DEFAULTS) -> Snapshot:
-    """Compile what `proxy` is told."""
-    return Snapshot(node=proxy.node, proxy=proxy, resources=compile.resources_from(proxy, settings))
+def snapshot_from(
+    proxy: ir.Proxy, settings: Settings = compile.DEFAULTS, *, secrets: Iterable[Resource] = ()
+) -> Snapshot:
+    """Compile what `proxy` is told; `secrets` are what it proves its identity with, and whom it trusts."""
+    resources = {**compile.resources_from(proxy, settings), SECRET: {secret.name: secret for secret in secrets}}
+    return Snapshot(node=proxy.node, proxy=proxy, resources=resources)
 
 
 def version_of(resources: Resources) -> str:
     """Return a short hash over the names and versions of `resources`."""
     digest = hashlib.sha256()
-    for type_url in TYPES:
+    for type_url in (known for known in TYPES if known != SECRET):
         for name, resource in sorted(resources.get(type_url, {}).items()):
             digest.update(f"{type_url} {name} {resource.version}\n".encode())
     return digest.hexdigest()[:12]

@@ -15,7 +15,7 @@ from clover.kit import unix_http
 from clover.kit.documents import Document
 from clover.mesh.controller import Controller, Outcome, unknown_kind
 from clover.mesh.istio import parse, render
-from clover.mesh.istio.resources import KINDS
+from clover.mesh.istio.resources import KINDS, full_kind
 from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
 from clover.runtime.status import State, WorkloadStatus
@@ -109,7 +109,7 @@ class RunningNode:
         found = [
             resource
             for resource in self.controller.resources
-            if kind in ("", resource.kind)
+            if kind in ("", full_kind(type(resource)))
             and name in ("", resource.metadata.name)
             and namespace in ("", resource.metadata.namespace)
         ]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clover.mesh.istio.finding import Finding, Path, nearest
+from clover.mesh.istio.kinds.virtual_service import Destination
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import service_at
 from clover.mesh.istio.registry import Service
-from clover.mesh.istio.resources import Destination, DestinationRule, VirtualService
+from clover.mesh.istio.resources import DestinationRule, VirtualService
 
 
 def destination_findings(

@@ -9,9 +9,10 @@ from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding, Path
 from clover.mesh.istio.headers import is_header_name
+from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, PolicyParts, TrafficPolicy
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import members
-from clover.mesh.istio.resources import ConsistentHashLB, DestinationRule, PolicyParts, TrafficPolicy
+from clover.mesh.istio.resources import DestinationRule
 from clover.mesh.istio.routing_rules import HOST
 
 

@@ -5,24 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from clover.mesh.istio.resources import (
+from clover.mesh.istio.kinds.destination_rule import DestinationRuleSpec, Subset
+from clover.mesh.istio.kinds.gateway import GatewaySpec, Server, ServerPort
+from clover.mesh.istio.kinds.part import Metadata
+from clover.mesh.istio.kinds.virtual_service import (
     Destination,
-    DestinationRule,
-    DestinationRuleSpec,
-    Gateway,
-    GatewaySpec,
     HTTPMatchRequest,
     HTTPRoute,
     HTTPRouteDestination,
-    Metadata,
     PortSelector,
-    Resource,
-    Server,
-    ServerPort,
-    Subset,
-    VirtualService,
     VirtualServiceSpec,
 )
+from clover.mesh.istio.resources import DestinationRule, Gateway, Resource, VirtualService
 from clover.spec.chain import CONTROL_PORT, Chain, Function, workload_name
 
 DATA_PORT_NAME = "data"

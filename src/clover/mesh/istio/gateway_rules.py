@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 from clover.mesh.istio import resources
 from clover.mesh.istio.finding import Finding, Path, cut
+from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import LOOPBACK
-from clover.mesh.istio.resources import Gateway, Server
+from clover.mesh.istio.resources import Gateway
 from clover.mesh.istio.routing_rules import HOST
 
 

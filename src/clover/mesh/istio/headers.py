@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from clover.mesh.istio.finding import Finding, Path, cut
-from clover.mesh.istio.resources import HeaderOperations
+from clover.mesh.istio.kinds.virtual_service import HeaderOperations
 
 HOST_HEADERS = frozenset({"host", ":authority"})
 """Setting one of them rewrites the authority."""

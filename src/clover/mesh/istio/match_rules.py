@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from clover.mesh.istio.expressions import regex_problem
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.headers import MATCHABLE_PSEUDO_HEADERS, is_header_name
+from clover.mesh.istio.kinds.virtual_service import HTTPMatchRequest, HTTPRoute, OptionalMatch, StringMatch
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import MESH, bound_to, gateway_names, labels_of
-from clover.mesh.istio.resources import HTTPMatchRequest, HTTPRoute, OptionalMatch, StringMatch, VirtualService
+from clover.mesh.istio.resources import VirtualService
 
 _OWN_FIELDS = frozenset({"uri", "scheme", "method", "authority"})
 _MAX_PARAMETER_BYTES = 1024

@@ -14,7 +14,8 @@ from clover.errors import DocumentError, Problem
 from clover.kit.documents import Document, kind_of
 from clover.mesh.istio import resources
 from clover.mesh.istio.finding import cut, dotted, nearest
-from clover.mesh.istio.resources import Part, Resource
+from clover.mesh.istio.kinds.part import Part
+from clover.mesh.istio.resources import Resource
 
 _KIND_HINTS = {
     "Service": "the services of a mesh come from its chain; leave this document out",
@@ -90,7 +91,8 @@ def _model(document: Document) -> type[Resource]:
         raise DocumentError(
             Problem(code="CLV4101", where=str(document.mark((absent,))), what=what, hint=f"Clover reads {kinds}")
         )
-    if kind not in resources.KINDS:
+    model = resources.model_of(kind, version)
+    if model is None:
         raise DocumentError(
             Problem(
                 code="CLV4101",
@@ -99,16 +101,15 @@ def _model(document: Document) -> type[Resource]:
                 hint=_KIND_HINTS.get(kind) or nearest(kind, resources.KINDS),
             )
         )
-    if version not in resources.API_VERSIONS:
+    if version not in model.api_versions:
         raise DocumentError(
             Problem(
                 code="CLV4101",
                 where=str(document.mark(("apiVersion",))),
-                what=f"{_subject(document)}: apiVersion is {cut(version)!r}, expected {resources.API_VERSIONS[0]!r}",
-                hint="Kubernetes has a Gateway of its own; Clover reads Istio's" if kind == "Gateway" else "",
+                what=f"{_subject(document)}: apiVersion is {cut(version)!r}, expected {model.api_versions[0]!r}",
             )
         )
-    return resources.KINDS[kind]
+    return model
 
 
 def _problems(error: ValidationError, model: type[Part], document: Document) -> Iterator[Problem]:

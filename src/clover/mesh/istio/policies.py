@@ -4,10 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from clover.mesh.istio import hosts, resources
+from clover.mesh.istio.kinds.destination_rule import PolicyParts, Subset
+from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.registry import Registry, Service, Workload
-from clover.mesh.istio.resources import DestinationRule, Gateway, PolicyParts, Resource, Server, Subset, VirtualService
+from clover.mesh.istio.resources import (
+    AuthorizationPolicy,
+    DestinationRule,
+    Gateway,
+    GRPCRoute,
+    HTTPRoute,
+    KubernetesGateway,
+    PeerAuthentication,
+    ReferenceGrant,
+    RequestAuthentication,
+    Resource,
+    ServiceEntry,
+    Sidecar,
+    Telemetry,
+    VirtualService,
+    WorkloadEntry,
+)
+
+_Kind = TypeVar("_Kind", bound=Resource)
 
 MESH = "mesh"
 """The gateway name that stands for every sidecar."""
@@ -23,6 +44,17 @@ class Policies:
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
     gateways: tuple[Gateway, ...] = ()
+    service_entries: tuple[ServiceEntry, ...] = ()
+    workload_entries: tuple[WorkloadEntry, ...] = ()
+    sidecars: tuple[Sidecar, ...] = ()
+    peer_authentications: tuple[PeerAuthentication, ...] = ()
+    authorization_policies: tuple[AuthorizationPolicy, ...] = ()
+    request_authentications: tuple[RequestAuthentication, ...] = ()
+    telemetries: tuple[Telemetry, ...] = ()
+    kubernetes_gateways: tuple[KubernetesGateway, ...] = ()
+    http_routes: tuple[HTTPRoute, ...] = ()
+    grpc_routes: tuple[GRPCRoute, ...] = ()
+    reference_grants: tuple[ReferenceGrant, ...] = ()
 
     routed: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
     """By full host or wildcard, those that sidecars obey."""
@@ -68,8 +100,8 @@ class Policies:
 def policies_from(found: Iterable[Resource]) -> Policies:
     """Sort resources into kinds."""
     ordered = sorted(found, key=resources.key)
-    virtual_services = tuple(item for item in ordered if isinstance(item, VirtualService))
-    destination_rules = tuple(item for item in ordered if isinstance(item, DestinationRule))
+    virtual_services = _only(VirtualService, ordered)
+    destination_rules = _only(DestinationRule, ordered)
     routed: dict[str, tuple[VirtualService, ...]] = {}
     for service in virtual_services:
         for host in hosts_of(service) if MESH in bound_to(service) else ():
@@ -81,11 +113,26 @@ def policies_from(found: Iterable[Resource]) -> Policies:
     return Policies(
         virtual_services=virtual_services,
         destination_rules=destination_rules,
-        gateways=tuple(item for item in ordered if isinstance(item, Gateway)),
+        gateways=_only(Gateway, ordered),
+        service_entries=_only(ServiceEntry, ordered),
+        workload_entries=_only(WorkloadEntry, ordered),
+        sidecars=_only(Sidecar, ordered),
+        peer_authentications=_only(PeerAuthentication, ordered),
+        authorization_policies=_only(AuthorizationPolicy, ordered),
+        request_authentications=_only(RequestAuthentication, ordered),
+        telemetries=_only(Telemetry, ordered),
+        kubernetes_gateways=_only(KubernetesGateway, ordered),
+        http_routes=_only(HTTPRoute, ordered),
+        grpc_routes=_only(GRPCRoute, ordered),
+        reference_grants=_only(ReferenceGrant, ordered),
         routed=routed,
         wildcards=tuple(host for host in routed if host.startswith("*")),
         ruled=ruled,
     )
+
+
+def _only(model: type[_Kind], found: Iterable[Resource]) -> tuple[_Kind, ...]:
+    return tuple(item for item in found if isinstance(item, model))
 
 
 def bound_to(resource: VirtualService) -> tuple[str, ...]:

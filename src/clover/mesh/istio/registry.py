@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from clover.spec.mesh_config import DEFAULT_CONFIG, MeshConfig
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePort:
@@ -46,6 +48,8 @@ class Workload:
     """`app` and `version`, which subsets and selectors choose by."""
     ready: bool = True
     """False: it gets no traffic."""
+    service_account: str = ""
+    """Who it is: the last part of its SPIFFE id; '': the function's name, `app` of its labels."""
     gateway: bool = False
     """True: an ingress gateway, with the label `istio: ingressgateway`, and no interception."""
 
@@ -65,6 +69,13 @@ class Registry:
     chain: str
     services: tuple[Service, ...]
     workloads: tuple[Workload, ...]
+    config: MeshConfig = DEFAULT_CONFIG
+    """What holds for the whole mesh."""
+
+    def principal(self, workload: Workload) -> str:
+        """Return a workload's SPIFFE id (SPIFFE-ID, section 2; the path is Istio's)."""
+        account = workload.service_account or workload.labels.get("app") or workload.service or workload.name
+        return f"spiffe://{self.config.trust_domain}/ns/{workload.namespace}/sa/{account}"
 
     def service(self, host: str, namespace: str = "default") -> Service | None:
         """Find a service by short name (as in `namespace`), `name.namespace`, `name.namespace.svc` or full name."""

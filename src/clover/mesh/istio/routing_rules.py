@@ -10,10 +10,11 @@ from clover.mesh.istio.destination_checks import destination_findings, unknown_h
 from clover.mesh.istio.expressions import regex_problem, substitution_problem
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
 from clover.mesh.istio.headers import HOST_HEADERS, change_findings
+from clover.mesh.istio.kinds.virtual_service import HTTPRoute, HTTPRouteDestination
 from clover.mesh.istio.match_rules import matches_make_sense, rules_are_reached
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import MESH, bound_to, served_domains
-from clover.mesh.istio.resources import HTTPRoute, HTTPRouteDestination, VirtualService
+from clover.mesh.istio.resources import VirtualService
 
 HOST = re.compile(r"\*|(?:\*[.-])?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")
 RETRY_CONDITIONS = (

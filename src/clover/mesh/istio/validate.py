@@ -15,9 +15,11 @@ from clover.errors import Problem
 from clover.kit.documents import Document
 from clover.mesh.istio import destination_rules, gateway_rules, resources, routing_rules
 from clover.mesh.istio.finding import Finding, Path, in_order, problem_from
+from clover.mesh.istio.kinds.part import Part
+from clover.mesh.istio.kinds.virtual_service import HTTPBody
 from clover.mesh.istio.mesh import Mesh, mesh_from
 from clover.mesh.istio.registry import Registry
-from clover.mesh.istio.resources import HTTPBody, Part, Resource
+from clover.mesh.istio.resources import Resource
 
 _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
     "VirtualService": routing_rules.RULES,
@@ -45,7 +47,7 @@ def check(
 
 def _findings(resource: Resource, mesh: Mesh) -> Iterator[Finding]:
     yield from _control_characters(resource.spec, ("spec",))
-    for rule in _RULES[resource.kind]:
+    for rule in _RULES.get(resources.full_kind(type(resource)), ()):
         yield from rule(resource, mesh)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from clover.mesh import ir
 from clover.mesh.istio import resources
+from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPSettings, PolicyParts, Subset, TCPSettings
 from clover.mesh.istio.policies import Policies, members, policy_for
 from clover.mesh.istio.registry import Registry, Service, ServicePort
-from clover.mesh.istio.resources import ConsistentHashLB, HTTPSettings, PolicyParts, Subset, TCPSettings
 from clover.mesh.translate.protocols import protocol_of
 
 _BALANCING = {

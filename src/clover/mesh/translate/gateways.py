@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 
 from clover.mesh import ir
 from clover.mesh.istio import hosts, resources
+from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.policies import LOOPBACK, Policies, bound_to, served_domains
 from clover.mesh.istio.registry import Registry, Workload
-from clover.mesh.istio.resources import Gateway, Server, VirtualService
+from clover.mesh.istio.resources import Gateway, VirtualService
 from clover.mesh.translate.routes import Place, routes_from
 
 

@@ -9,6 +9,8 @@ from clover.mesh import ir
 from clover.mesh.istio.policies import Policies, policies_from
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
 from clover.mesh.istio.resources import Resource, VirtualService
+from clover.mesh.translate.access import access_of
+from clover.mesh.translate.authentication import authentication_of
 from clover.mesh.translate.clusters import cluster_name, clusters_from
 from clover.mesh.translate.gateways import gateway_ports
 from clover.mesh.translate.protocols import protocol_of
@@ -58,6 +60,11 @@ class _Translation:
         common = ir.Proxy(
             node=workload.name,
             identity=_identity(workload, self._registry),
+            principal=self._registry.principal(workload),
+            guard=ir.Guard(
+                access=access_of(workload, self._registry, self._policies),
+                authentication=authentication_of(workload, self._registry, self._policies),
+            ),
             clusters=tuple(cluster for cluster, _ in pairs),
             endpoints=tuple(endpoints for _, endpoints in pairs),
         )

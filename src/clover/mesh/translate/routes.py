@@ -7,11 +7,9 @@ from dataclasses import dataclass
 
 from clover.mesh import ir
 from clover.mesh.istio import resources
-from clover.mesh.istio.policies import MESH, Policies, gateway_names, labels_of, policy_for, service_at
-from clover.mesh.istio.registry import Registry, Service, Workload
-from clover.mesh.istio.resources import (
+from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB
+from clover.mesh.istio.kinds.virtual_service import (
     GRPC_STATUSES,
-    ConsistentHashLB,
     CorsPolicy,
     Destination,
     HeaderOperations,
@@ -22,8 +20,11 @@ from clover.mesh.istio.resources import (
     HTTPRoute,
     HTTPRouteDestination,
     OptionalMatch,
-    VirtualService,
+    PortSelector,
 )
+from clover.mesh.istio.policies import MESH, Policies, gateway_names, labels_of, policy_for, service_at
+from clover.mesh.istio.registry import Registry, Service, Workload
+from clover.mesh.istio.resources import VirtualService
 from clover.mesh.translate.clusters import cluster_name
 
 DEFAULT_RETRIES = ir.Retries(
@@ -60,7 +61,7 @@ def routes_from(service: VirtualService, place: Place) -> tuple[ir.Route, ...]:
 
 def default_route(service: Service, port: int, place: Place) -> ir.Route:
     """Return the route of a service that no VirtualService speaks of."""
-    destination = Destination(host=service.host, port=resources.PortSelector(number=port))
+    destination = Destination(host=service.host, port=PortSelector(number=port))
     hashing = _hash_policies((destination,), place, service.namespace)
     return ir.Route(
         name="default",

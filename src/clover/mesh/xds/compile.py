@@ -30,11 +30,11 @@ def _resources(proxy: ir.Proxy, settings: Settings) -> Iterator[Resource]:
     if _is_sidecar(proxy):
         yield from clusters.built_in(settings)
         yield listeners.virtual_outbound(identity, settings)
-        yield listeners.virtual_inbound(proxy.inbound, identity, settings)
+        yield listeners.virtual_inbound(proxy.inbound, proxy.guard, identity, settings)
     yield from (cluster for port in proxy.inbound for cluster in clusters.inbound(port, settings))
     yield from _each(proxy.clusters, proxy.endpoints)
     yield from (listeners.outbound(port, identity, settings) for port in proxy.outbound)
-    yield from (listeners.gateway(port, identity, settings) for port in proxy.gateways)
+    yield from (listeners.gateway(port, proxy.guard, identity, settings) for port in proxy.gateways)
     yield from (routes.table(table) for table in proxy.tables)
 
 

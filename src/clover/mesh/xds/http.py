@@ -21,7 +21,7 @@ from envoy.extensions.request_id.uuid.v3 import uuid_pb2
 from google.protobuf.message import Message
 
 from clover.mesh import ir
-from clover.mesh.xds import telemetry
+from clover.mesh.xds import access, authentication, telemetry
 from clover.mesh.xds.resource import packed
 from clover.mesh.xds.settings import Settings
 
@@ -69,6 +69,12 @@ def _policy_filters() -> tuple[HttpFilter, ...]:
         HttpFilter(name=FAULT, typed_config=packed(fault_pb2.HTTPFault()), disabled=True),
         HttpFilter(name=CORS, typed_config=packed(cors_pb2.Cors()), disabled=True),
     )
+
+
+def _guarding(guard: ir.Guard) -> tuple[HttpFilter, ...]:
+    """Return the filters that decide whether a request may pass; tokens are read before policies ask about them."""
+    custom, rest = access.http_filters(guard.access)
+    return (*custom, *authentication.http_filters(guard.authentication), *rest)
 
 
 @lru_cache(maxsize=1)
@@ -153,6 +159,7 @@ def sidecar_manager(
     settings: Settings,
     *,
     direction: str,
+    guard: ir.Guard = ir.UNGUARDED,
     table: str = "",
     inline: route_pb2.RouteConfiguration | None = None,
 ) -> HttpConnectionManager:
@@ -161,7 +168,7 @@ def sidecar_manager(
 
     Routes come from `table`, or stand `inline` where policy cannot change them.
     """
-    filters = _policy_filters() if inline is None else ()
+    filters = (*_guarding(guard), *(_policy_filters() if inline is None else ()))
     manager = _manager(identity, settings, direction=direction, filters=filters)
     manager.server_header_transformation = HttpConnectionManager.PASS_THROUGH
     manager.use_remote_address.value = False
@@ -176,9 +183,10 @@ def sidecar_manager(
     return manager
 
 
-def gateway_manager(identity: ir.Identity, settings: Settings, *, table: str) -> HttpConnectionManager:
+def gateway_manager(identity: ir.Identity, settings: Settings, *, guard: ir.Guard, table: str) -> HttpConnectionManager:
     """Return a manager that trusts nothing from outside but a well-formed trace context, and names every request."""
-    filters = (_answer_with_trace(), *_policy_filters()) if settings.otlp_cluster else _policy_filters()
+    answering = (_answer_with_trace(),) if settings.otlp_cluster else ()
+    filters = (*answering, *_guarding(guard), *_policy_filters())
     manager = _manager(identity, settings, direction="gateway", filters=filters)
     manager.use_remote_address.value = True
     manager.xff_num_trusted_hops = 0

@@ -22,7 +22,7 @@ from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_p
 from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2
 
 from clover.mesh import ir
-from clover.mesh.xds import clusters, http, routes, telemetry
+from clover.mesh.xds import access, authentication, clusters, http, routes, telemetry
 from clover.mesh.xds.clusters import BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH, duration
 from clover.mesh.xds.http import network_filter, socket_address
 from clover.mesh.xds.resource import CLUSTER, ROUTES, Resource, packed, resource
@@ -96,7 +96,9 @@ def outbound(port: ir.OutboundPort, identity: ir.Identity, settings: Settings) -
 
 
 @lru_cache(maxsize=1024)
-def virtual_inbound(ports: tuple[ir.InboundPort, ...], identity: ir.Identity, settings: Settings) -> Resource:
+def virtual_inbound(
+    ports: tuple[ir.InboundPort, ...], guard: ir.Guard, identity: ir.Identity, settings: Settings
+) -> Resource:
     """Return the listener that takes all connections to the function; ports it does not know are let through."""
     message = _listener(INBOUND, _ANY, settings.inbound_port, identity, settings, direction="inbound")
     message.listener_filters.add(
@@ -108,9 +110,13 @@ def virtual_inbound(ports: tuple[ir.InboundPort, ...], identity: ir.Identity, se
     if detected := [port.port for port in ports if port.protocol is ir.Protocol.AUTO]:
         _detect_http(message, settings, only=detected)
     for port in ports:
-        message.filter_chains.extend(_inbound_chains(port, identity, settings))
+        message.filter_chains.extend(_inbound_chains(port, guard, identity, settings))
     message.filter_chains.add(
-        name=INBOUND, filters=[_tcp(INBOUND_PASSTHROUGH, identity, settings, direction="inbound")]
+        name=INBOUND,
+        filters=[
+            *access.tcp_filters(guard.access),
+            _tcp(INBOUND_PASSTHROUGH, identity, settings, direction="inbound"),
+        ],
     )
     return resource(
         INBOUND,
@@ -122,12 +128,15 @@ def virtual_inbound(ports: tuple[ir.InboundPort, ...], identity: ir.Identity, se
                 INBOUND_PASSTHROUGH,
                 *map(clusters.inbound_name, ports),
                 *map(clusters.inbound_once_name, ports),
+                *_asked_by(guard),
             )
         ],
     )
 
 
-def _inbound_chains(port: ir.InboundPort, identity: ir.Identity, settings: Settings) -> list[FilterChain]:
+def _inbound_chains(
+    port: ir.InboundPort, guard: ir.Guard, identity: ir.Identity, settings: Settings
+) -> list[FilterChain]:
     """Return the chains of one port of the function: HTTP, TCP, or whichever its first bytes are."""
     name = f"{_ANY}_{port.port}"
     chains = []
@@ -136,20 +145,23 @@ def _inbound_chains(port: ir.InboundPort, identity: ir.Identity, settings: Setti
         chain.filter_chain_match.destination_port.value = port.port
         if port.protocol is ir.Protocol.AUTO:
             _match_http(chain)
-        manager = http.sidecar_manager(identity, settings, direction="inbound", inline=routes.to_own_function(port))
+        manager = http.sidecar_manager(
+            identity, settings, direction="inbound", guard=guard, inline=routes.to_own_function(port)
+        )
         chain.filters.append(network_filter("http_connection_manager", manager))
         chains.append(chain)
     if port.protocol not in _HTTP_PROTOCOLS:
         chain = FilterChain(name=f"{name}-tcp")
         chain.filter_chain_match.destination_port.value = port.port
         chain.filter_chain_match.transport_protocol = _PLAINTEXT
+        chain.filters.extend(access.tcp_filters(guard.access))
         chain.filters.append(_tcp(clusters.inbound_name(port), identity, settings, direction="inbound"))
         chains.append(chain)
     return chains
 
 
 @lru_cache(maxsize=1024)
-def gateway(port: ir.GatewayPort, identity: ir.Identity, settings: Settings) -> Resource:
+def gateway(port: ir.GatewayPort, guard: ir.Guard, identity: ir.Identity, settings: Settings) -> Resource:
     """Return a listener for clients outside the mesh."""
     message = _listener(gateway_name(port), port.address, port.port, identity, settings, direction="gateway")
     if settings.gateway_proxy_protocol:
@@ -159,10 +171,18 @@ def gateway(port: ir.GatewayPort, identity: ir.Identity, settings: Settings) -> 
     message.filter_chains.add(
         name=gateway_name(port),
         filters=[
-            network_filter("http_connection_manager", http.gateway_manager(identity, settings, table=port.routes))
+            network_filter(
+                "http_connection_manager", http.gateway_manager(identity, settings, guard=guard, table=port.routes)
+            )
         ],
     )
-    return resource(message.name, message, requires=[(ROUTES, port.routes)], sources=port.sources)
+    needs = [(ROUTES, port.routes), *((CLUSTER, name) for name in _asked_by(guard))]
+    return resource(message.name, message, requires=needs, sources=port.sources)
+
+
+def _asked_by(guard: ir.Guard) -> tuple[str, ...]:
+    """Return the clusters that decide about requests, or know the keys of tokens."""
+    return (*access.clusters_of(guard.access), *authentication.clusters_of(guard.authentication))
 
 
 def _listener(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from google.protobuf import any_pb2
 from google.protobuf.message import Message
@@ -15,10 +15,12 @@ ENDPOINTS = f"{_PREFIX}envoy.config.endpoint.v3.ClusterLoadAssignment"
 LISTENER = f"{_PREFIX}envoy.config.listener.v3.Listener"
 ROUTES = f"{_PREFIX}envoy.config.route.v3.RouteConfiguration"
 
-TYPES = (CLUSTER, ENDPOINTS, LISTENER, ROUTES)
+SECRET = f"{_PREFIX}envoy.extensions.transport_sockets.tls.v3.Secret"
+
+TYPES = (SECRET, CLUSTER, ENDPOINTS, LISTENER, ROUTES)
 """In the order in which a proxy must hear of them: what is referred to comes before what refers to it."""
 
-NOUNS = {CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", ROUTES: "route table"}
+NOUNS = {SECRET: "secret", CLUSTER: "cluster", ENDPOINTS: "endpoints", LISTENER: "listener", ROUTES: "route table"}
 """What people call a resource of each type."""
 
 
@@ -30,7 +32,7 @@ class Resource:
     type_url: str
     version: str
     """A hash of `body`: equal versions are equal configurations, whoever compiled them and when."""
-    body: bytes
+    body: bytes = field(repr=False)
     """The serialised message, as it stands inside an Any."""
     requires: tuple[tuple[str, str], ...] = ()
     """(type, name) of the resources that this one refers to; without them it does not work."""

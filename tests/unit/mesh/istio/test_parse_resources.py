@@ -156,12 +156,15 @@ def test_what_is_no_resource_that_clover_reads_is_said_with_those_that_it_does(t
 
 
 def test_a_gateway_of_kubernetes_is_told_from_one_of_istio():
-    (problem,) = refused("kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {name: x}")
+    kinds = ("networking.istio.io/v1", "gateway.networking.k8s.io/v1")
 
-    assert problem.hint == "Kubernetes has a Gateway of its own; Clover reads Istio's"
+    assert [resources.model_of("Gateway", version) for version in kinds] == [
+        resources.Gateway,
+        resources.KubernetesGateway,
+    ]
 
 
-@pytest.mark.parametrize("version", resources.API_VERSIONS)
+@pytest.mark.parametrize("version", resources.DestinationRule.api_versions)
 def test_all_versions_of_istios_api_are_read(version):
     (resource,) = policies.read(destination_rule("").replace("networking.istio.io/v1", version))
 

@@ -105,7 +105,7 @@ def test_only_detected_ports_are_looked_into():
         ir.InboundPort(port=port, protocol=protocol, service=proxies.LB)
         for port, protocol in ((9180, ir.Protocol.AUTO), (50054, ir.Protocol.HTTP2), (25, ir.Protocol.TCP))
     )
-    message = envoy.message(listeners.virtual_inbound(ports, proxies.SIDECAR, Settings()))
+    message = envoy.message(listeners.virtual_inbound(ports, ir.UNGUARDED, proxies.SIDECAR, Settings()))
 
     inspector = message.listener_filters[-1]
     assert inspector.filter_disabled.not_match.destination_port_range.start == 9180

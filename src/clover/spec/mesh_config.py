@@ -1,0 +1,111 @@
+"""What a chain says about its mesh as a whole: `spec.mesh` of the chain file.
+
+`config` has the fields of Istio's MeshConfig that Clover carries out, under Istio's names, so that the same text can
+stand in a cluster's configuration. What is Clover's own stands beside it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from clover.spec.configuration import Part, Port, Seconds
+
+_TRUST_DOMAIN = r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$"
+TrustDomain = Annotated[str, Field(max_length=255, pattern=_TRUST_DOMAIN)]
+DAY_S = 86400.0
+
+
+def _list_of(item: Any) -> Any:
+    return Annotated[tuple[item, ...], Field(strict=False, max_length=64)]
+
+
+class OutboundTrafficPolicy(Part):
+    """What happens to traffic for hosts that no service and no ServiceEntry names."""
+
+    mode: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+
+
+class RequestBody(Part):
+    """How much of a request's body an external authorizer is shown."""
+
+    max_request_bytes: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    allow_partial_message: bool = False
+    pack_as_bytes: bool = False
+
+
+class _ExtAuthz(Part):
+    service: Annotated[str, Field(min_length=1, max_length=512)]
+    """Host name of the authorizer, or `namespace/host`; a service of the chain or of a ServiceEntry."""
+    port: Port
+    timeout: Seconds = 600.0
+    fail_open: bool = False
+    """True: requests pass when the authorizer does not answer."""
+    clear_route_cache: bool = False
+    status_on_error: Annotated[str, Field(pattern=r"^[1-5][0-9]{2}$")] = ""
+    include_request_body_in_check: RequestBody | None = None
+
+
+class ExtAuthzGrpc(_ExtAuthz):
+    """Envoy's `envoy.service.auth.v3.Authorization`."""
+
+
+class ExtAuthzHttp(_ExtAuthz):
+    """An HTTP service that says yes with 200."""
+
+    path_prefix: str = ""
+    include_request_headers_in_check: _list_of(str) = ()  # type: ignore[valid-type]
+    include_additional_headers_in_check: dict[str, str] = Field(default_factory=dict)
+    headers_to_upstream_on_allow: _list_of(str) = ()  # type: ignore[valid-type]
+    headers_to_downstream_on_deny: _list_of(str) = ()  # type: ignore[valid-type]
+    headers_to_downstream_on_allow: _list_of(str) = ()  # type: ignore[valid-type]
+
+
+class ExtensionProvider(Part):
+    """What a policy may name: an external authorizer."""
+
+    name: Annotated[str, Field(min_length=1, max_length=253)]
+    envoy_ext_authz_grpc: ExtAuthzGrpc | None = None
+    envoy_ext_authz_http: ExtAuthzHttp | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> ExtensionProvider:
+        if (self.envoy_ext_authz_grpc is None) == (self.envoy_ext_authz_http is None):
+            raise PydanticCustomError("provider", "expected one of 'envoyExtAuthzGrpc' and 'envoyExtAuthzHttp'")
+        return self
+
+
+class MeshConfig(Part):
+    """Istio's MeshConfig, as far as Clover carries it out."""
+
+    trust_domain: TrustDomain = "cluster.local"
+    trust_domain_aliases: _list_of(TrustDomain) = ()  # type: ignore[valid-type]
+    """Other trust domains whose identities count as this one's in policies."""
+    root_namespace: str = "istio-system"
+    """Policies of this namespace are for the whole mesh."""
+    enable_auto_mtls: bool = True
+    """Sidecars use mutual TLS towards workloads that take it, without being told."""
+    outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy()
+    protocol_detection_timeout: Seconds = 0.0
+    """How long a client may stay silent before its bytes count as TCP; 0: for ever."""
+    extension_providers: _list_of(ExtensionProvider) = ()  # type: ignore[valid-type]
+
+
+class MeshSettings(Part):
+    """What a chain says about its mesh."""
+
+    mtls: Literal["STRICT", "PERMISSIVE", "DISABLE"] = "STRICT"
+    """The PeerAuthentication of the chain's namespace."""
+    authorization: Literal["chain", "none"] = "chain"
+    """`chain`: a function may be called only by those that the chain has before it, ambassadors only by the control
+    agent, and by an IDS to report its alerts. `none`: everybody may call everybody, until a policy says otherwise."""
+    certificate_lifetime: Annotated[Seconds, Field(ge=2.0, le=90 * DAY_S)] = DAY_S
+    """Of the workloads' certificates, which are replaced before half of it is over."""
+    config: MeshConfig = MeshConfig()
+    """Istio's MeshConfig."""
+
+
+DEFAULT_CONFIG = MeshConfig()
+DEFAULTS = MeshSettings()
