@@ -13,7 +13,7 @@ from clover.mesh.istio import kinds, parse, resources
 from clover.mesh.istio.kinds.part import Metadata, Part, Resource
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "docs/reference/istio.md").read_text(encoding="utf-8")
+TEXT = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs/reference").glob("istio*.md")))
 NAMED = set(re.findall(r"`([A-Za-z0-9]+)`", TEXT))
 PARTS = {
     part

@@ -83,7 +83,7 @@ class Controller:
         """Signs the proxies' identities; None: they have none."""
         self._lifetime_s = certificate_lifetime_s
         self._svids: dict[str, Svid] = {}
-        """By principal."""
+        """By node: a key belongs to one workload."""
         self._snapshots: Mapping[str, Snapshot] = {}
         self._generation = 0
         self._changing = asyncio.Lock()
@@ -159,23 +159,23 @@ class Controller:
                 )
 
     @property
-    def identities(self) -> tuple[Svid, ...]:
-        """The identities in force, by SPIFFE id."""
-        return tuple(sorted(self._svids.values(), key=lambda svid: svid.principal))
+    def identities(self) -> Mapping[str, Svid]:
+        """The identities in force, by proxy."""
+        return dict(self._svids)
 
     def _forget_old_identities(self) -> None:
         now = time.time()
-        self._svids = {principal: svid for principal, svid in self._svids.items() if svid.renew_at > now}
+        self._svids = {node: svid for node, svid in self._svids.items() if svid.renew_at > now}
 
     def _secrets(self, proxy: ir.Proxy | None) -> dict[str, xds_resource.Resource]:
         """Return what a proxy proves its identity with, and what it recognises others by."""
         if self._authority is None or proxy is None or not proxy.principal:
             return {}
-        if proxy.principal not in self._svids:
-            self._svids[proxy.principal] = self._authority.issue(
+        if proxy.node not in self._svids:
+            self._svids[proxy.node] = self._authority.issue(
                 proxy.principal, lifetime_s=self._lifetime_s, now=time.time()
             )
-        svid = self._svids[proxy.principal]
+        svid = self._svids[proxy.node]
         found = (
             secrets.key_pair(secrets.IDENTITY, svid.certificate, svid.private_key),
             secrets.roots(secrets.ROOTS, self._authority.root),
