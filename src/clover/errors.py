@@ -40,14 +40,17 @@ class Problem:
     """The next edit or command, when there is an honest one."""
     severity: str = "error"
     """`error` stops the work; `warning` is shown and the work goes on."""
+    istio: str = ""
+    """What Istio's own analysis calls it, e.g. `IST0101`; '': Istio has no name for it."""
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.severity}: {self.what} [{self.code}]"
+        codes = f"{self.code}, {self.istio}" if self.istio else self.code
+        text = f"{self.where}: {self.severity}: {self.what} [{codes}]"
         return f"{text}\n    hint: {self.hint}" if self.hint else text
 
     def as_json(self) -> dict[str, str]:
-        """Return the problem as `--json` prints it."""
-        return asdict(self)
+        """Return the problem as `--json` prints it; `istio` only when there is such a code."""
+        return {name: value for name, value in asdict(self).items() if value or name != "istio"}
 
 
 class CloverError(Exception):

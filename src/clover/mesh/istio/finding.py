@@ -25,6 +25,8 @@ class Finding:
     """Without the resource and the field, which `problem_from` puts in front."""
     hint: str = ""
     severity: str = "error"
+    istio: str = ""
+    """The code of the same finding in Istio's own analysis, e.g. `IST0101`."""
 
 
 def problem_from(finding: Finding, resource: Resource, origins: Mapping[str, Document]) -> Problem:
@@ -38,6 +40,7 @@ def problem_from(finding: Finding, resource: Resource, origins: Mapping[str, Doc
         what=f"{kind} {rest}: field {dotted(finding.path)!r}: {finding.what}",
         hint=finding.hint,
         severity=finding.severity,
+        istio=finding.istio,
     )
 
 
