@@ -19,6 +19,7 @@ from typing import Any
 
 from clover.kit import files
 from clover.mesh import server as xds_server
+from clover.mesh.certificates import Authority
 from clover.mesh.controller import Controller
 from clover.mesh.istio.from_chain import resources_from
 from clover.mesh.istio.registry import Registry
@@ -131,11 +132,15 @@ async def _run(
                 outbound_port=plan.outbound_port,
                 inbound_port=plan.inbound_port,
                 gateway_proxy_protocol=True,
+                detection_timeout_s=registry.config.protocol_detection_timeout,
             ),
             publish=relays.publish,
+            authority=Authority(registry.config.trust_domain, now=time.time()),
+            certificate_lifetime_s=chain.mesh.certificate_lifetime,
         )
         await controller.start()
         tasks.create_task(controller.follow_readiness(), name="readiness")
+        tasks.create_task(controller.renew_certificates(), name="certificates")
         timeline.mark("mesh")
         # Sidecars find their configuration waiting: one that has to ask twice loses a second.
         processes.start()

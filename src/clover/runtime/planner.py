@@ -50,6 +50,7 @@ def registry_from(chain: Chain, addresses: Addresses) -> Registry:
     control = ServicePort(number=CONTROL_PORT, name=CONTROL_PORT_NAME)
     return Registry(
         chain=chain.name,
+        config=chain.mesh.config,
         services=(
             *(
                 Service(

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from clover.errors import Mark
+from clover.spec.mesh_config import DEFAULTS, MeshSettings
 
 if TYPE_CHECKING:
     from clover.spec.configuration import Configuration
@@ -105,6 +106,8 @@ class Chain:
     """Where its namespace is written, or what stands nearest."""
     directory: str = "."
     """Folder of the chain file: relative commands start there."""
+    mesh: MeshSettings = DEFAULTS
+    """How its functions trust each other, and what holds for the mesh as a whole."""
 
     def workloads(self) -> Iterator[tuple[Function, Version]]:
         """Yield every function and version pair; each is one workload."""

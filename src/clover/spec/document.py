@@ -139,6 +139,8 @@ class SpecPart(_Part):
     """Where requests enter the chain."""
     functions: Annotated[dict[str, FunctionPart], Field(json_schema_extra={"propertyNames": _label(NAME_PATTERN)})]
     """The network functions, by the names that they dial each other by."""
+    mesh: dict[str, Any] | None = None
+    """How they trust each other, and what holds for the mesh as a whole."""
 
 
 class ChainDocument(_Part):

@@ -16,11 +16,12 @@ from pydantic import BaseModel, ValidationError
 from clover.errors import DocumentError, Mark, Problem, errors_only
 from clover.kit import documents
 from clover.kit.documents import Document
-from clover.spec import rules, shape, violations
+from clover.spec import mesh_config, rules, shape, violations
 from clover.spec.chain import Chain, Function, FunctionType, Gateway, Version
 from clover.spec.configuration import MODELS, Configuration, completed
 from clover.spec.document import KIND, ChainDocument, FunctionPart, GatewayPart, MetadataPart, VersionPart
 from clover.spec.engines import COMMAND, default_engine
+from clover.spec.mesh_config import MeshSettings
 from clover.spec.violations import Violation
 
 FILE_NAME = "chain.yaml"
@@ -65,6 +66,7 @@ def inspect_text(text: str, source: str, *, directory: str = ".") -> tuple[Chain
     except DocumentError as error:
         return None, error.problems
     told = _told(document)
+    mesh, wrong_mesh = _mesh(document)
     unreadable: frozenset[str] = frozenset()
     misshapen: Iterable[Problem] = ()
     try:
@@ -74,7 +76,7 @@ def inspect_text(text: str, source: str, *, directory: str = ".") -> tuple[Chain
         misshapen = shape.problems_from(error, document)
     else:
         chain = _chain_from(whole.metadata, whole.spec.gateway, whole.spec.functions, document, told, directory)
-    chain, unreadable = _without_lost_ends(chain, told, unreadable)
+    chain, unreadable = _without_lost_ends(replace(chain, mesh=mesh), told, unreadable)
     found = itertools.chain(
         misshapen,
         (
@@ -82,6 +84,7 @@ def inspect_text(text: str, source: str, *, directory: str = ".") -> tuple[Chain
             for path, (_, wrong) in told.items()
             for violation in wrong
         ),
+        (shape.mesh_problem(violation, document) for violation in wrong_mesh),
         rules.check(chain, unreadable=unreadable),
     )
     problems = tuple(sorted(documents.worth_reading(found, source), key=_place))
@@ -155,6 +158,15 @@ def _told(document: Document) -> _Told:
         for path, (type_, part) in parts.items()
         if isinstance(type_, str) and type_ in MODELS and isinstance(part.get("config"), dict)
     }
+
+
+def _mesh(document: Document) -> tuple[MeshSettings, tuple[Violation, ...]]:
+    """Return what the chain says about its mesh, and all that is wrong with it."""
+    written = _mapping(document.data.get("spec")).get("mesh")
+    if not isinstance(written, dict):
+        return mesh_config.DEFAULTS, ()
+    settings, wrong = violations.checked(MeshSettings, written)
+    return settings or mesh_config.DEFAULTS, wrong
 
 
 def _without_lost_ends(chain: Chain, told: _Told, unreadable: frozenset[str]) -> tuple[Chain, frozenset[str]]:

@@ -14,6 +14,7 @@ from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from clover.spec import configuration
 from clover.spec.document import ChainDocument, FunctionPart, GatewayPart, MetadataPart, SpecPart, VersionPart
+from clover.spec.mesh_config import MeshSettings
 
 _MODELS: tuple[type[BaseModel], ...] = (
     ChainDocument, MetadataPart, SpecPart, GatewayPart, FunctionPart, VersionPart,
@@ -32,6 +33,9 @@ def json_schema() -> dict[str, Any]:
     """Return the schema (draft 2020-12)."""
     schema = ChainDocument.model_json_schema(by_alias=True, mode="validation", schema_generator=_Generate)
     schema["$defs"] |= _configurations()
+    schema["$defs"][SpecPart.__name__]["properties"]["mesh"] = {
+        "anyOf": [{"$ref": _TEMPLATE.format(model=MeshSettings.__name__)}, {"type": "null"}]
+    }
     schema["$defs"][FunctionPart.__name__]["allOf"] = [_told(type_) for type_ in configuration.MODELS]
     descriptions = {model.__name__: dict(_descriptions(model)) for model in (*_MODELS, *_parts(configuration.Part))}
     for part in (schema, *schema["$defs"].values()):
@@ -42,7 +46,7 @@ def json_schema() -> dict[str, Any]:
 
 def _configurations() -> dict[str, Any]:
     """Return the definitions of what functions are told."""
-    models = [(model, "validation") for model in configuration.MODELS.values()]
+    models = [(model, "validation") for model in (*configuration.MODELS.values(), MeshSettings)]
     _, schema = models_json_schema(models, by_alias=True, ref_template=_TEMPLATE, schema_generator=_Generate)  # type: ignore[arg-type]
     return dict(schema["$defs"])
 

@@ -58,6 +58,14 @@ def configuration_problem(violation: Violation, path: _Path, document: Document)
     )
 
 
+def mesh_problem(violation: Violation, document: Document) -> Problem:
+    """Return what a person has to fix in what the chain says about its mesh."""
+    place = document.mark(("spec", "mesh", *violation.path), key=violation.kind is Kind.UNKNOWN)
+    return Problem(
+        code=_CODES[violation.kind], where=str(place), what=violation.sentence("spec.mesh"), hint=violation.hint
+    )
+
+
 def _unknown_field(details: ErrorDetails, document: Document) -> Problem:
     *container, field = details["loc"]
     known = field_names(_model_at(tuple(container)))

@@ -9,17 +9,18 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from annotated_types import Ge, Le
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from clover.kit.documents import kind_of
-from clover.spec.configuration import Configuration, seconds_of
+from clover.spec.configuration import seconds_of
 from clover.spec.nearest import did_you_mean
 
 Path = tuple[str | int, ...]
+_Model = TypeVar("_Model", bound=BaseModel)
 
 _EXPECTED = {
     "string_type": "text",
@@ -36,6 +37,9 @@ _PATTERN_OF = {
     "contentType": "a media type such as 'text/html; charset=utf-8'",
     "to": "a path, or a URL that begins with http:// or https:// and has a path",
     "name": "letters, digits, '-' and '_', 64 at most",
+    "trustDomain": "a host name in lower case such as 'cluster.local'",
+    "trustDomainAliases": "a host name in lower case such as 'cluster.local'",
+    "statusOnError": "an HTTP status such as '403'",
 }
 """What a field's pattern says, in words."""
 
@@ -72,7 +76,7 @@ class Violation:
         return f"{subject!r} {self.what}" if subject else f"the configuration {self.what}"
 
 
-def checked(model: type[Configuration], data: object) -> tuple[Configuration | None, tuple[Violation, ...]]:
+def checked(model: type[_Model], data: object) -> tuple[_Model | None, tuple[Violation, ...]]:
     """Return the configuration that `data` (mappings, lists, scalars) means; None, and all that is wrong with it."""
     try:
         return model.model_validate(data, by_alias=True, by_name=False), ()
