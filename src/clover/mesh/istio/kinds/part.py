@@ -143,16 +143,49 @@ class GatewayApiResource(Resource):
     api_versions = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1")
 
 
+def _no_wildcard(text: str) -> str:
+    if "*" in text:
+        raise PydanticCustomError("wildcard", "there is a '*' in it; labels are compared letter by letter")
+    return text
+
+
+_LabelName = Annotated[str, Field(min_length=1), AfterValidator(_no_wildcard)]
+_LabelValue = Annotated[str, Field(max_length=63), AfterValidator(_no_wildcard)]
+
+
 class MatchLabels(Part):
     """Chooses workloads of the policy's namespace (of all, in the root namespace) that have all of these labels."""
 
-    match_labels: dict[str, str] = Field(default_factory=dict)
+    match_labels: dict[_LabelName, _LabelValue] = Field(default_factory=dict)
 
 
 class TargetRef(Part):
     """A Gateway, Service or GatewayClass that a policy is for, in place of a selector."""
 
-    group: str = ""
-    kind: NonEmpty
-    name: NonEmpty
-    namespace: str = ""
+    group: str = Field(
+        default="", max_length=253, pattern=r"^$|^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+    )
+    kind: str = Field(max_length=63, pattern=r"^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$")
+    name: str = Field(min_length=1, max_length=253)
+    namespace: Literal[""] = ""
+    """As in Istio, a policy is only for what is in its own namespace."""
+
+
+class Targeted(Part):
+    """The spec of a policy that is for some workloads, and says for which."""
+
+    selector: MatchLabels | None = None
+    target_ref: TargetRef | None = None
+    target_refs: tuple[TargetRef, ...] = Field(default=(), max_length=16)
+    """None of the three: every workload of the policy's namespace."""
+
+    @model_validator(mode="after")
+    def _says_it_once(self) -> Self:
+        given = [name for name in ("selector", "target_ref", "target_refs") if name in self.model_fields_set]
+        if len(given) > 1:
+            raise PydanticCustomError("one_of", "only one of 'selector', 'targetRef' and 'targetRefs' can be set")
+        return self
+
+    def targets(self) -> tuple[TargetRef, ...]:
+        """Return what the policy is for by name; empty: it chooses by labels."""
+        return self.target_refs or ((self.target_ref,) if self.target_ref else ())
