@@ -33,6 +33,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _FORBIDDEN: re.Pattern[str] = yaml.reader.Reader.NON_PRINTABLE
 """What YAML does not allow; already compiled there, which takes long for a set this wide."""
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")
+_OPEN_ADDRESS = re.compile(r"(?<=[0-9A-Fa-f]):(?=:[,\]}])|(?<=[0-9A-Fa-f]:):(?=[,\]}])")
+"""The colons at the end of `[2001:db8::]`, which libyaml takes for half a mapping, and Kubernetes' reader for text."""
 _INT = re.compile(r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-fA-F_]+|[0-9][0-9_]*)")
 _FLOAT = re.compile(
     r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
@@ -183,7 +185,9 @@ class _Builder:
     def __init__(self, text: str, source: str) -> None:
         self.problems: list[Problem] = []
         self._source = source
-        self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
+        self._colon = _absent_from(text)
+        """Stands for colons that libyaml should not see; one character for another, so that places stay."""
+        self._events: Iterator[Any] = yaml.parse(_OPEN_ADDRESS.sub(self._colon, text), Loader=_LOADER)
         self._anchors: dict[str, _Node | None] = {}
         """None while the anchored value is still being read."""
         self._aliased = 0
@@ -274,7 +278,7 @@ class _Builder:
         return node
 
     def _scalar(self, event: Any, mark: Mark) -> str | int | float | bool | None:
-        text: str = event.value
+        text: str = event.value.replace(self._colon, ":")
         if found := _UNUSABLE.search(text):
             self._report("CLV1002", mark, f"the text contains the character U+{ord(found[0]):04X}", "remove it")
         if not event.implicit[0]:
@@ -347,6 +351,12 @@ def _malformed(error: yaml.YAMLError, text: str, source: str) -> Problem:
         context = getattr(error, "context", None)
         what, hint = "the YAML is malformed: " + (f"{context}, {problem}" if context else problem), ""
     return Problem(code="CLV1004", where=str(mark), what=what, hint=hint)
+
+
+def _absent_from(text: str) -> str:
+    """Return a character for private use that is not in the text; a colon when somebody used them all."""
+    present = set(text)
+    return next((character for character in map(chr, range(0xE000, 0xF900)) if character not in present), ":")
 
 
 def _mark_at(source: str, before: str) -> Mark:

@@ -246,6 +246,14 @@ def paths_into(value: object, path: tuple[str | int, ...] = ()) -> Iterator[tupl
             yield from paths_into(inner, (*path, step))
 
 
+def test_an_address_that_ends_in_colons_is_text_as_on_kubernetes():
+    (document,) = documents.parse("a: [1.2.3.4, 001:db8::]\nb: {c: ff::}\nd: 'ff::]'\n\ue000: 1\n", "x.yaml")
+
+    assert document.data == {"a": ["1.2.3.4", "001:db8::"], "b": {"c": "ff::"}, "d": "ff::]", "\ue000": 1}
+    assert str(document.mark(("a", 1))) == "x.yaml:1:14"
+
+
+
 @given(st.dictionaries(_texts, _values, max_size=5))
 def test_json_is_read_as_what_it_is(data):
     assert parse_one(json.dumps(data, ensure_ascii=False)).data == data
