@@ -18,6 +18,7 @@ class What(StrEnum):
     CLUSTERS = "clusters"
     LISTENERS = "listeners"
     ROUTES = "routes"
+    CERTIFICATES = "certificates"
     STATS = "stats"
 
 
@@ -34,7 +35,7 @@ def proxy(
     output: Annotated[Format, typer.Option("--output", "-o", help="json: all that Envoy says.")] = Format.TABLE,
     chain: api.ChainOption = "",
 ) -> None:
-    """Show the configuration that a sidecar holds, its clusters and endpoints, listeners, routes or counters."""
+    """Show what a sidecar holds: configuration, clusters, listeners, routes, certificates or counters."""
     client = api.find(chain)
     one = api.only(client.instances(), function)
     answer = client.get(f"/v1/proxies/{one.workload}/{what.value}")

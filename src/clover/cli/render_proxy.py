@@ -12,7 +12,7 @@ from clover.cli.screen import Column
 
 
 def lines(what: str, answer: Any) -> Iterator[Text]:
-    """Yield one part of a sidecar's state: `config`, `clusters`, `listeners`, `routes` or `stats`."""
+    """Yield one part of a sidecar's state: `config`, `clusters`, `listeners`, `routes`, `certificates` or `stats`."""
     titles, rows = _VIEWS[what](answer if isinstance(answer, dict) else {})
     if not rows:
         yield Text(f"no {what}")
@@ -123,6 +123,24 @@ def _routes(answer: Mapping[str, Any]) -> _View:
     return ("TABLE", "DOMAINS", "MATCH", "TO"), rows
 
 
+def _certificates(answer: Mapping[str, Any]) -> _View:
+    """Show each certificate once, though every TLS context of a sidecar names it."""
+    rows: dict[tuple[object, ...], None] = {}
+    for context in _mappings(answer.get("certificates")):
+        for field, what in (("cert_chain", "identity"), ("ca_cert", "trusted")):
+            for certificate in _mappings(context.get(field)):
+                names = [str(name) for one in _mappings(certificate.get("subject_alt_names")) for name in one.values()]
+                row = (
+                    what,
+                    ", ".join(names) or screen.NONE,
+                    str(certificate.get("serial_number", screen.NONE))[:16],
+                    certificate.get("valid_from", screen.NONE),
+                    certificate.get("expiration_time", screen.NONE),
+                )
+                rows.setdefault(row)
+    return ("CERTIFICATE", "NAMES", "SERIAL", "VALID FROM", "UNTIL"), sorted(rows, key=str)
+
+
 def _stats(answer: Mapping[str, Any]) -> _View:
     rows: list[tuple[object, ...]] = [
         (stat["name"], stat["value"])
@@ -138,6 +156,7 @@ _VIEWS: Mapping[str, Callable[[Mapping[str, Any]], _View]] = {
     "clusters": _clusters,
     "listeners": _listeners,
     "routes": _routes,
+    "certificates": _certificates,
     "stats": _stats,
 }
 

@@ -26,26 +26,35 @@ class OutboundTrafficPolicy(Part):
     """What happens to traffic for hosts that no service and no ServiceEntry names."""
 
     mode: Literal["ALLOW_ANY", "REGISTRY_ONLY"] = "ALLOW_ANY"
+    """`ALLOW_ANY` sends it on to the address that was dialled; `REGISTRY_ONLY` refuses it."""
 
 
 class RequestBody(Part):
     """How much of a request's body an external authorizer is shown."""
 
     max_request_bytes: Annotated[int, Field(ge=1, le=2**31 - 1)]
+    """The most that is kept back and shown."""
     allow_partial_message: bool = False
+    """True: of a larger body the first part is shown; false: it is answered with 413."""
     pack_as_bytes: bool = False
+    """True: shown as bytes, not as UTF-8 text."""
 
 
 class _ExtAuthz(Part):
     service: Annotated[str, Field(min_length=1, max_length=512)]
     """Host name of the authorizer, or `namespace/host`; a service of the chain or of a ServiceEntry."""
     port: Port
+    """Port of that service."""
     timeout: Seconds = 600.0
+    """How long its answer is waited for."""
     fail_open: bool = False
     """True: requests pass when the authorizer does not answer."""
     clear_route_cache: bool = False
+    """True: the route is chosen again after it has changed headers."""
     status_on_error: Annotated[str, Field(pattern=r"^[1-5][0-9]{2}$")] = ""
+    """HTTP status when it cannot be asked; left out: 403."""
     include_request_body_in_check: RequestBody | None = None
+    """How much of the body it is shown; left out: nothing."""
 
 
 class ExtAuthzGrpc(_ExtAuthz):
@@ -56,19 +65,28 @@ class ExtAuthzHttp(_ExtAuthz):
     """An HTTP service that says yes with 200."""
 
     path_prefix: str = ""
+    """Put in front of the request's path when it is asked."""
     include_request_headers_in_check: _list_of(str) = ()  # type: ignore[valid-type]
+    """Headers of the request that it is shown, as `name`, `prefix*` or `*suffix`."""
     include_additional_headers_in_check: dict[str, str] = Field(default_factory=dict)
+    """Headers that it is sent beside them."""
     headers_to_upstream_on_allow: _list_of(str) = ()  # type: ignore[valid-type]
+    """Headers of its answer that the request goes on with."""
     headers_to_downstream_on_deny: _list_of(str) = ()  # type: ignore[valid-type]
+    """Headers of its answer that the client gets when it says no."""
     headers_to_downstream_on_allow: _list_of(str) = ()  # type: ignore[valid-type]
+    """Headers of its answer that the client gets when it says yes."""
 
 
 class ExtensionProvider(Part):
     """What a policy may name: an external authorizer."""
 
     name: Annotated[str, Field(min_length=1, max_length=253)]
+    """What policies call it."""
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = None
+    """An authorizer that is asked by gRPC."""
     envoy_ext_authz_http: ExtAuthzHttp | None = None
+    """An authorizer that is asked by HTTP."""
 
     @model_validator(mode="after")
     def _is_one(self) -> ExtensionProvider:
@@ -81,6 +99,7 @@ class MeshConfig(Part):
     """Istio's MeshConfig, as far as Clover carries it out."""
 
     trust_domain: TrustDomain = "cluster.local"
+    """The first part of every identity: `spiffe://<trust domain>/ns/<namespace>/sa/<function>`."""
     trust_domain_aliases: _list_of(TrustDomain) = ()  # type: ignore[valid-type]
     """Other trust domains whose identities count as this one's in policies."""
     root_namespace: str = "istio-system"
@@ -88,9 +107,11 @@ class MeshConfig(Part):
     enable_auto_mtls: bool = True
     """Sidecars use mutual TLS towards workloads that take it, without being told."""
     outbound_traffic_policy: OutboundTrafficPolicy = OutboundTrafficPolicy.model_construct()
+    """What happens to traffic for hosts that nobody has named."""
     protocol_detection_timeout: Seconds = 0.0
     """How long a client may stay silent before its bytes count as TCP; 0: for ever."""
     extension_providers: _list_of(ExtensionProvider) = ()  # type: ignore[valid-type]
+    """External authorizers, for policies with the action CUSTOM."""
 
 
 class MeshSettings(Part):

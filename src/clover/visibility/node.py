@@ -33,6 +33,7 @@ PROXY_VIEWS = {
     "clusters": "/clusters?format=json",
     "listeners": "/config_dump?resource=dynamic_listeners",
     "routes": "/config_dump?resource=dynamic_route_configs",
+    "certificates": "/certs",
     "stats": "/stats?format=json&usedonly",
 }
 """What `clover proxy` can show → where Envoy's admin interface has it."""
