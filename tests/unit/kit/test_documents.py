@@ -253,7 +253,6 @@ def test_an_address_that_ends_in_colons_is_text_as_on_kubernetes():
     assert str(document.mark(("a", 1))) == "x.yaml:1:14"
 
 
-
 @given(st.dictionaries(_texts, _values, max_size=5))
 def test_json_is_read_as_what_it_is(data):
     assert parse_one(json.dumps(data, ensure_ascii=False)).data == data
