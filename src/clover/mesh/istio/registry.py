@@ -71,6 +71,8 @@ class Registry:
     workloads: tuple[Workload, ...]
     config: MeshConfig = DEFAULT_CONFIG
     """What holds for the whole mesh."""
+    complete: bool = True
+    """False: it is read from files, which may leave out some of what exists."""
 
     def principal(self, workload: Workload) -> str:
         """Return a workload's SPIFFE id (SPIFFE-ID, section 2; the path is Istio's)."""
