@@ -28,6 +28,17 @@ class Protocol(StrEnum):
     TCP = "tcp"
 
 
+class PeerMode(StrEnum):
+    """Which connections a port takes."""
+
+    DISABLE = "disable"
+    """As they come, without a look at certificates."""
+    PERMISSIVE = "permissive"
+    """Mutual TLS where the caller's proxy begins it, anything else as it comes."""
+    STRICT = "strict"
+    """Mutual TLS with a certificate of the mesh, and nothing else."""
+
+
 class MatchKind(StrEnum):
     """How a string is compared."""
 
@@ -214,6 +225,24 @@ class Route:
     mirrors: tuple[Mirror, ...] = ()
     request_headers: HeaderChanges = NO_CHANGES
     response_headers: HeaderChanges = NO_CHANGES
+    stat_prefix: str = ""
+    """'': the route has no statistics of its own."""
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TcpRoute:
+    """Where connections go whose bytes are not read; the most specific match wins, whatever the order."""
+
+    name: str
+    to: tuple[WeightedCluster, ...]
+    """Shares, without changes of headers."""
+    destinations: tuple[str, ...] = ()
+    """Networks (`10.0.0.0/8`) that were dialled; empty: whatever the listener takes."""
+    server_names: tuple[str, ...] = ()
+    """Names that a TLS client says (`*.example.com` for all below it); empty: any, or none."""
+    tls: bool = False
+    """True: only connections that begin with TLS, which is not terminated."""
     sources: tuple[str, ...] = ()
 
 
@@ -276,6 +305,32 @@ class OutlierDetection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MeshTls:
+    """Mutual TLS towards a service, with the certificates of the mesh."""
+
+    sni: str
+    """Istio's: `outbound_.9180_.v1_.http-lb.default.svc.cluster.local`."""
+    principals: tuple[str, ...] = ()
+    """SPIFFE ids of which the server must show one; empty: any that the mesh has given out."""
+    detected: bool = False
+    """True: only towards endpoints that take it, in plain text to the others (Istio's auto-mTLS)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginTls:
+    """TLS towards a server whose certificate somebody else made."""
+
+    sni: str = ""
+    """'': the request's Host."""
+    names: tuple[str, ...] = ()
+    """Names of which the server's certificate must have one; empty: that of `sni`, or of the request's Host."""
+    roots: str = ""
+    """Name of the secret with the authorities that are believed; '': whoever answers is believed."""
+    identity: str = ""
+    """Name of the secret with this side's own certificate; '': none is shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """A set of endpoints that a proxy may send to."""
 
@@ -290,6 +345,8 @@ class Cluster:
     outliers: OutlierDetection | None = None
     h2_upgrade: bool = False
     """True: HTTP/1.1 requests are sent on as HTTP/2."""
+    tls: MeshTls | OriginTls | None = None
+    """None: connections are made in plain text."""
     sources: tuple[str, ...] = ()
 
 
@@ -300,6 +357,8 @@ class Endpoint:
     address: str
     port: int
     workload: str
+    mtls: bool = False
+    """True: its proxy takes the mesh's mutual TLS at this port."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -318,6 +377,23 @@ class InboundPort:
     protocol: Protocol
     service: str
     """Host name of the service that it belongs to."""
+    peers: PeerMode = PeerMode.DISABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Peers:
+    """Whose certificates a proxy believes, and which connections it takes where no service leads to."""
+
+    domains: tuple[str, ...] = ()
+    """Trust domains whose identities are believed, if the mesh's authority has signed them."""
+    mode: PeerMode = PeerMode.DISABLE
+    """For every port that no service leads to."""
+    ports: tuple[tuple[int, PeerMode], ...] = ()
+    """Of those, the ones for which something else is said."""
+
+
+STRANGERS = Peers()
+"""No mutual TLS: it is not looked who calls."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -332,16 +408,57 @@ class OutboundPort:
     routes: str = ""
     """Name of the route table for its HTTP traffic."""
     cluster: str = ""
-    """Cluster for its other traffic."""
+    """Cluster for its other traffic; '' where `tcp` says it all."""
+    tcp: tuple[TcpRoute, ...] = ()
+    """What becomes of its other traffic before `cluster` is asked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """How a gateway ends the TLS of its clients."""
+
+    identity: str
+    """Name of the secret with its certificate and key."""
+    roots: str = ""
+    """Name of the secret with the authorities of its clients' certificates; '': none is asked for."""
+    optional: bool = False
+    """True: a client may do without a certificate."""
+    names: tuple[str, ...] = ()
+    """Names of which a client's certificate must have one; empty: any."""
+    oldest: str = "1.2"
+    newest: str = "1.3"
+    ciphers: tuple[str, ...] = ()
+    """Of TLS 1.2 and older; empty: Envoy's choice."""
+    words: tuple[str, ...] = ()
+    """ALPN protocols, the best first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayServer:
+    """What becomes of the connections to a gateway's port that ask for some hosts (SNI)."""
+
+    name: str
+    hosts: tuple[str, ...] = ()
+    """Names or `*.` wildcards that the client's TLS asks for; empty: any, and connections without TLS."""
+    tls: ServerTls | None = None
+    """None: bytes are carried as they come."""
+    routes: str = ""
+    """Name of the route table for HTTP."""
+    clusters: tuple[tuple[str, int], ...] = ()
+    """Without `routes`: cluster and weight of each share."""
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GatewayPort:
-    """A host address on which the gateway takes HTTP from outside the mesh."""
+    """A host address on which the gateway takes connections from outside the mesh."""
 
     address: str
     port: int
-    routes: str
+    routes: str = ""
+    """Name of the route table for plain HTTP; '': see `servers`."""
+    servers: tuple[GatewayServer, ...] = ()
+    """Without `routes`: TLS and TCP, told apart by the name that the client asks for."""
     sources: tuple[str, ...] = ()
 
 
@@ -378,6 +495,7 @@ class Proxy:
     principal: str = ""
     """Its SPIFFE id, which its certificate proves; '': it has no certificate."""
     guard: Guard = UNGUARDED
+    peers: Peers = STRANGERS
     inbound: tuple[InboundPort, ...] = ()
     outbound: tuple[OutboundPort, ...] = ()
     gateways: tuple[GatewayPort, ...] = ()
