@@ -15,6 +15,10 @@ from clover.mesh.authentication import NO_TOKENS, Authentication
 
 PASSTHROUGH = "PassthroughCluster"
 """The cluster that every sidecar has without being told: the address that was dialled."""
+BLACK_HOLE = "BlackHoleCluster"
+"""The cluster that every sidecar has without being told: it leads nowhere, and its connections are recorded."""
+NOWHERE = "NoBackend"
+"""No cluster: requests of this share are answered with the `nowhere_status` of their route."""
 
 
 class Protocol(StrEnum):
@@ -44,6 +48,8 @@ class MatchKind(StrEnum):
 
     EXACT = "exact"
     PREFIX = "prefix"
+    PATH_PREFIX = "path-prefix"
+    """Whole segments of a path, `/shop` for `/shop` and `/shop/cart`; for paths alone, and without a `/` at the end."""
     REGEX = "regex"
     """RE2, and the whole string must match."""
     PRESENT = "present"
@@ -137,6 +143,8 @@ class Forward:
     """RE2 pattern and substitution (`\\1`), applied to the path."""
     rewrite_authority: str | None = None
     hash_policies: tuple[HashPolicy, ...] = ()
+    nowhere_status: int = 503
+    """500 or 503: the answer to the share of `NOWHERE`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +156,8 @@ class Redirect:
     """Replaces the whole path."""
     prefix: str | None = None
     """Replaces the matched prefix."""
+    regex: tuple[str, str] | None = None
+    """RE2 pattern and substitution (`\\1`), applied to the path."""
     authority: str | None = None
     scheme: str | None = None
     port: int | None = None

@@ -12,9 +12,12 @@ from collections.abc import Mapping
 from clover.mesh.istio.kinds.authorization_policy import AuthorizationPolicy
 from clover.mesh.istio.kinds.destination_rule import DestinationRule
 from clover.mesh.istio.kinds.gateway import Gateway
-from clover.mesh.istio.kinds.gateway_api import GRPCRoute, HTTPRoute, KubernetesGateway, ReferenceGrant
+from clover.mesh.istio.kinds.grpc_route import GRPCRoute
+from clover.mesh.istio.kinds.http_route import HTTPRoute
+from clover.mesh.istio.kinds.kubernetes_gateway import KubernetesGateway
 from clover.mesh.istio.kinds.part import Resource
 from clover.mesh.istio.kinds.peer_authentication import PeerAuthentication
+from clover.mesh.istio.kinds.reference_grant import ReferenceGrant
 from clover.mesh.istio.kinds.request_authentication import RequestAuthentication
 from clover.mesh.istio.kinds.service_entry import ServiceEntry, WorkloadEntry
 from clover.mesh.istio.kinds.sidecar import Sidecar

@@ -45,7 +45,7 @@ def table(table: ir.RouteTable) -> Resource:
 def targets(route: ir.Route) -> Iterable[str]:
     """Yield the clusters that a route sends to, mirrors included."""
     if isinstance(route.action, ir.Forward):
-        yield from (share.cluster for share in route.action.to)
+        yield from (share.cluster for share in route.action.to if share.cluster != ir.NOWHERE)
     yield from (mirror.cluster for mirror in route.mirrors)
 
 
@@ -126,8 +126,8 @@ def _string(match: ir.StringMatch) -> string_pb2.StringMatcher:
             result.prefix = match.value
         case ir.MatchKind.REGEX:
             result.safe_regex.regex = _regex(match)
-        case ir.MatchKind.PRESENT:
-            raise ValueError("presence is a test of a name, not of a string")
+        case ir.MatchKind.PRESENT | ir.MatchKind.PATH_PREFIX:
+            raise ValueError(f"{match.kind} is no test of a string")
     if match.ignore_case and match.kind is not ir.MatchKind.REGEX:
         result.ignore_case = True
     return result
@@ -146,6 +146,8 @@ def _match(match: ir.RequestMatch) -> route_components_pb2.RouteMatch:
         result.path = path.value
     elif path.kind is ir.MatchKind.PREFIX:
         result.prefix = path.value
+    elif path.kind is ir.MatchKind.PATH_PREFIX:
+        result.path_separated_prefix = path.value
     else:
         result.safe_regex.regex = _regex(path)
     if path is not None and path.ignore_case and path.kind is not ir.MatchKind.REGEX:
@@ -188,6 +190,8 @@ def _forward(route: ir.Route, forward: ir.Forward) -> route_components_pb2.Route
         action.regex_rewrite.substitution = substitution
     if forward.rewrite_authority is not None:
         action.host_rewrite_literal = forward.rewrite_authority
+    if forward.nowhere_status == 500:
+        action.cluster_not_found_response_code = route_components_pb2.RouteAction.INTERNAL_SERVER_ERROR
     for policy in forward.hash_policies:
         action.hash_policy.append(_hash_policy(policy))
     for mirror in route.mirrors:
@@ -238,6 +242,10 @@ def _redirect(redirect: ir.Redirect) -> route_components_pb2.RedirectAction:
         result.path_redirect = redirect.path
     if redirect.prefix is not None:
         result.prefix_rewrite = redirect.prefix
+    if redirect.regex is not None:
+        pattern, substitution = redirect.regex
+        result.regex_rewrite.pattern.regex = pattern
+        result.regex_rewrite.substitution = substitution
     if redirect.authority is not None:
         result.host_redirect = redirect.authority
     if redirect.scheme is not None:
