@@ -340,6 +340,19 @@ class OriginTls:
     """Name of the secret with this side's own certificate; '': none is shown."""
 
 
+class Discovery(StrEnum):
+    """How a proxy finds the members of a cluster."""
+
+    TOLD = "told"
+    """They are sent to it."""
+    DNS = "dns"
+    """It resolves their names, and all addresses are members."""
+    DNS_ROUND_ROBIN = "dns-round-robin"
+    """It resolves the name, and each new connection takes the first address."""
+    DIALLED = "dialled"
+    """There is one: the address that was dialled."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
     """A set of endpoints that a proxy may send to."""
@@ -357,6 +370,9 @@ class Cluster:
     """True: HTTP/1.1 requests are sent on as HTTP/2."""
     tls: MeshTls | OriginTls | None = None
     """None: connections are made in plain text."""
+    discovery: Discovery = Discovery.TOLD
+    named: tuple[Endpoint, ...] = ()
+    """Members whose names the proxy resolves itself, where it is not told of them."""
     sources: tuple[str, ...] = ()
 
 
@@ -367,6 +383,12 @@ class Endpoint:
     address: str
     port: int
     workload: str
+    """'': it is none of the chain's."""
+    weight: int = 1
+    locality: str = ""
+    """`region/zone/subzone`, as far as it is known."""
+    outside: bool = False
+    """True: the network of the workloads does not reach it."""
     mtls: bool = False
     """True: its proxy takes the mesh's mutual TLS at this port."""
 
@@ -387,6 +409,8 @@ class InboundPort:
     protocol: Protocol
     service: str
     """Host name of the service that it belongs to."""
+    endpoint: str = ""
+    """Where the function takes it: `127.0.0.1:8080` or `unix:///path`; '': at the port that was dialled."""
     peers: PeerMode = PeerMode.DISABLE
 
 
@@ -454,8 +478,8 @@ class GatewayServer:
     """None: bytes are carried as they come."""
     routes: str = ""
     """Name of the route table for HTTP."""
-    clusters: tuple[tuple[str, int], ...] = ()
-    """Without `routes`: cluster and weight of each share."""
+    tcp: tuple[TcpRoute, ...] = ()
+    """Without `routes`: where the bytes go."""
     sources: tuple[str, ...] = ()
 
 
@@ -508,6 +532,8 @@ class Proxy:
     peers: Peers = STRANGERS
     inbound: tuple[InboundPort, ...] = ()
     outbound: tuple[OutboundPort, ...] = ()
+    unclaimed: str = PASSTHROUGH
+    """Cluster for connections of the function that no `outbound` port takes."""
     gateways: tuple[GatewayPort, ...] = ()
     tables: tuple[RouteTable, ...] = ()
     clusters: tuple[Cluster, ...] = ()

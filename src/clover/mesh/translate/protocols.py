@@ -1,28 +1,42 @@
-"""Which protocol a service port speaks, by its name, as on Kubernetes with Istio."""
+"""Which protocol a service port speaks: what it declares, its name, or its first bytes (Istio's protocol selection)."""
 
 from __future__ import annotations
 
 from clover.mesh.ir import Protocol
+from clover.mesh.istio.protocols import APP_PROTOCOLS, NAMES, SERVER_SPEAKS_FIRST
+from clover.mesh.istio.port_names import GRPC_WEB, TLS, declared
 from clover.mesh.istio.registry import ServicePort
 
-_BY_PREFIX = {
-    "http": Protocol.HTTP,
-    "http2": Protocol.HTTP2,
-    "grpc": Protocol.HTTP2,
-    "tcp": Protocol.TCP,
-    "tls": Protocol.TCP,
-    "https": Protocol.TCP,
-    "mongo": Protocol.TCP,
-    "mysql": Protocol.TCP,
-    "redis": Protocol.TCP,
+_PROTOCOLS = {
+    "HTTP": Protocol.HTTP,
+    "GRPC-WEB": Protocol.HTTP,
+    "HTTP2": Protocol.HTTP2,
+    "GRPC": Protocol.HTTP2,
 }
-_SERVER_SPEAKS_FIRST = frozenset({25, 53, 3306, 27017})
-"""Ports of protocols whose client waits for the server: looking at its first bytes would wait for ever."""
+_TLS = frozenset({"TLS", "HTTPS"})
 
 
 def protocol_of(port: ServicePort) -> Protocol:
     """Return how a port's bytes are treated."""
-    prefix = "http" if port.name == "grpc-web" or port.name.startswith("grpc-web-") else port.name.split("-")[0]
-    if prefix in _BY_PREFIX:
-        return _BY_PREFIX[prefix]
-    return Protocol.TCP if port.number in _SERVER_SPEAKS_FIRST else Protocol.AUTO
+    declared = declared_protocol(port)
+    if declared:
+        return _PROTOCOLS.get(declared, Protocol.TCP)
+    return Protocol.TCP if port.number in SERVER_SPEAKS_FIRST else Protocol.AUTO
+
+
+def is_tls(port: ServicePort) -> bool:
+    """Tell whether clients of a port say a server name before anything is encrypted."""
+    return declared_protocol(port) in _TLS
+
+
+def declared_protocol(port: ServicePort) -> str:
+    """Return the protocol that a port declares, in capital letters; '': none."""
+    if port.protocol is not None:
+        return port.protocol
+    if port.app_protocol:
+        known = APP_PROTOCOLS.get(port.app_protocol.lower(), port.app_protocol)
+        return known.upper() if known.upper() in NAMES else ""
+    # `grpc-web` is the one name with a dash in it.
+    name = port.name.upper()
+    prefix = "GRPC-WEB" if name == "GRPC-WEB" or name.startswith("GRPC-WEB-") else name.split("-")[0]
+    return prefix if prefix in NAMES else ""
