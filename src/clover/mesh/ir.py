@@ -86,12 +86,24 @@ class NamedMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimMatch:
+    """A test of what a request's token says: of a text, or of each in a list of texts."""
+
+    path: tuple[str, ...]
+    """The claim, after the claims that it is nested in."""
+    match: StringMatch
+    invert: bool = False
+    """True: the request matches when the test fails, or when there is no such claim."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RequestMatch:
     """Which requests a route takes: all tests must hold; no test means every request."""
 
     path: StringMatch | None = None
     headers: tuple[NamedMatch, ...] = ()
     query: tuple[NamedMatch, ...] = ()
+    claims: tuple[ClaimMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,6 @@ from clover.kit.documents import Document
 from clover.mesh.istio import destination_rules, gateway_rules, resources, routing_rules
 from clover.mesh.istio.finding import Finding, Path, in_order, problem_from
 from clover.mesh.istio.kinds.part import Part
-from clover.mesh.istio.kinds.virtual_service import HTTPBody
 from clover.mesh.istio.mesh import Mesh, mesh_from
 from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Resource
@@ -52,10 +51,8 @@ def _findings(resource: Resource, mesh: Mesh) -> Iterator[Finding]:
 
 
 def _control_characters(value: Any, path: Path) -> Iterator[Finding]:
-    """No text of a policy spans lines, but the body of a direct response."""
+    """No text of a policy spans lines, but the body of a direct response and the like."""
     match value:
-        case HTTPBody():
-            return
         case str():
             if any(ord(character) < 32 or ord(character) == 127 for character in value):
                 what = "the text contains a line break or another control character"
@@ -63,7 +60,7 @@ def _control_characters(value: Any, path: Path) -> Iterator[Finding]:
                 yield Finding(code="CLV4104", path=path, what=what, hint=hint)
         case Part():
             for name, field in type(value).model_fields.items():
-                if name in value.model_fields_set:
+                if name in value.model_fields_set and name not in value.multiline:
                     yield from _control_characters(getattr(value, name), (*path, field.alias or name))
         case dict():
             for key, item in value.items():

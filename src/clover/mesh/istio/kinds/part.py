@@ -43,6 +43,8 @@ class Part(BaseModel):
     )
     unsupported: ClassVar[frozenset[str]] = frozenset()
     """Fields that Istio has here and Clover does not carry out."""
+    multiline: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose text may span lines."""
 
 
 def one_of(part: Part, *names: str, least: int) -> None:

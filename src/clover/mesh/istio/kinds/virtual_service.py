@@ -151,6 +151,8 @@ class HTTPRedirect(Part):
 class HTTPBody(Part):
     """A body, as text or as base64."""
 
+    multiline = frozenset({"string", "bytes_"})
+
     string: str | None = None
     bytes_: Base64 | None = Field(default=None, alias="bytes")
 
