@@ -1,0 +1,103 @@
+"""Requests and connections that a proxy ended itself: where, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from clover.telemetry.query.answers import Answers
+from clover.telemetry.query.events import Window
+from clover.telemetry.query.outcomes import why
+
+_NORMAL = ("", "-", "via_upstream", "direct_response")
+"""What the details say of an answer that came from a function, or that a policy is meant to give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """One request or connection that did not get through."""
+
+    time_unix_nano: int
+    function: str
+    workload: str
+    direction: str
+    """`inbound`, `outbound` or `gateway`: which side of the proxy took it."""
+    what: str
+    """`GET /x`, or `tcp to 10.96.0.2:9180`."""
+    status: int
+    """HTTP status that the client got; 0: it got none."""
+    flags: str
+    """Envoy's response flags."""
+    details: str
+    listener: str
+    """The filter chain that took it; '': none did, or an older record."""
+    why: str
+    trace_id: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {
+            "timeUnixNano": self.time_unix_nano,
+            "function": self.function,
+            "workload": self.workload,
+            "direction": self.direction,
+            "what": self.what,
+            "status": self.status,
+            "flags": self.flags,
+            "details": self.details,
+            "listener": self.listener,
+            "why": self.why,
+            "traceId": self.trace_id,
+        }
+
+
+async def lost(store: Answers, wanted: Window) -> list[Lost]:
+    """Return the newest requests and connections that a proxy ended itself, the oldest of them first."""
+    rows = await store.query(*statement(wanted))
+    found = (_lost(row) for row in reversed(rows))
+    return [one for one in found if one.why]
+
+
+def statement(wanted: Window) -> tuple[str, dict[str, Any]]:
+    """Return the SELECT that lists records of what proxies ended, the newest first, and its parameters."""
+    conditions = ["Log = 'envoy'", _ENDED]
+    parameters: dict[str, Any] = {"limit": wanted.limit, "normal": list(_NORMAL)}
+    if wanted.since_s:
+        conditions.append("Timestamp >= now64(9) - toIntervalMillisecond({since_ms:UInt64})")
+        parameters["since_ms"] = int(wanted.since_s * 1000)
+    if wanted.function:
+        conditions.append("ServiceName = {function:String}")
+        parameters["function"] = wanted.function
+    sql = f"""
+        SELECT toUnixTimestamp64Nano(Timestamp) AS time, ServiceName AS service, Workload AS workload,
+            TraceId AS trace_id, LogAttributes AS attributes
+        FROM otel_logs WHERE {" AND ".join(conditions)}
+        ORDER BY Timestamp DESC LIMIT {{limit:UInt64}}"""  # noqa: S608 -- made of our own words alone
+    return sql, parameters
+
+
+_ENDED = """(
+            LogAttributes['flags'] NOT IN ('', '-')
+            OR LogAttributes['details'] NOT IN {normal:Array(String)}
+            OR LogAttributes['terminal'] NOT IN ('', '-')
+            OR LogAttributes['route'] = 'block_all')"""
+
+
+def _lost(row: Mapping[str, Any]) -> Lost:
+    said = row["attributes"]
+    method, path = said.get("method", "").strip("-"), said.get("path", "").strip("-")
+    status = said.get("status", "")
+    return Lost(
+        time_unix_nano=int(row["time"]),
+        function=row["service"],
+        workload=row["workload"],
+        direction=said.get("direction", ""),
+        what=f"{method} {path}" if method else f"tcp to {said.get('downstream_local', '')}",
+        status=int(status) if status.isascii() and status.isdigit() else 0,
+        flags=said.get("flags", "").strip("-"),
+        details=said.get("details", "").strip("-") or said.get("terminal", "").strip("-"),
+        listener=said.get("filter_chain", "").strip("-"),
+        why=why(said),
+        trace_id=row["trace_id"],
+    )

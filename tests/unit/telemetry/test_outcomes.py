@@ -1,0 +1,68 @@
+"""What a proxy did itself is told in words; what a function answered is left alone."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clover.telemetry.query.outcomes import why
+
+SERVER = "outbound|9180||server.default.svc.cluster.local"
+CASES = {
+    "a function's own 503": ({"status": "503", "flags": "-", "details": "via_upstream"}, ""),
+    "a policy that denies": (
+        {"details": "rbac_access_denied_matched_policy[ns[default]-policy[no-admin]-rule[0]]", "flags": "-"},
+        "denied by AuthorizationPolicy default/no-admin (rule 1)",
+    ),
+    "policies that do not allow": (
+        {"details": "rbac_access_denied_matched_policy[none]"},
+        "denied: no AuthorizationPolicy of the workload allows it",
+    ),
+    "a policy that closes a connection": (
+        {"terminal": "rbac_access_denied_matched_policy[ns[a]-policy[b]-rule[2]]"},
+        "denied by AuthorizationPolicy a/b (rule 3)",
+    ),
+    "a token": (
+        {"details": "jwt_authn_access_denied{Jwt_is_expired}"},
+        "the token is refused: Jwt is expired",
+    ),
+    "no route": (
+        {"flags": "NR", "details": "route_not_found", "method": "GET", "host": "shop.example"},
+        "no route for host 'shop.example' and this path",
+    ),
+    "plaintext to strict": (
+        {"flags": "NR", "details": "filter_chain_not_found", "downstream_failure": "TLS_error:HTTP_REQUEST"},
+        "no filter chain takes it: plaintext where only mutual TLS is taken, or an unknown server name",
+    ),
+    "no cluster": (
+        {"flags": "NC", "upstream_cluster": SERVER},
+        "the route leads to server.default:9180, which this proxy does not know",
+    ),
+    "no endpoint": (
+        {"flags": "UH", "upstream_cluster": SERVER},
+        "server.default:9180 has no workload that takes traffic",
+    ),
+    "a black hole": (
+        {"flags": "UH", "upstream_cluster": "BlackHoleCluster", "downstream_local": "1.2.3.4:25"},
+        "1.2.3.4:25 is no service of the mesh (REGISTRY_ONLY)",
+    ),
+    "a wrong certificate": (
+        {"flags": "URX,UF", "upstream_cluster": SERVER, "upstream_failure": "TLS_error:|CERTIFICATE_VERIFY_FAILED:x"},
+        "the certificate of server.default:9180 is not the one expected (TLS error:|CERTIFICATE VERIFY FAILED:x)",
+    ),
+    "nobody there": (
+        {"flags": "UF", "upstream_cluster": "inbound|9180||", "upstream_failure": "Connection_refused"},
+        "nobody listens at the function",
+    ),
+    "old HTTP": ({"flags": "DPE", "details": "low_version"}, "HTTP/1.0 is not taken here"),
+    "a flag of tomorrow": ({"flags": "XYZ"}, "Envoy's flag XYZ"),
+}
+
+
+@pytest.mark.parametrize(("record", "text"), CASES.values(), ids=CASES)
+def test_an_outcome_is_told_in_words(record, text):
+    assert why(record) == text
+
+
+@given(st.dictionaries(st.sampled_from(["flags", "details", "terminal", "upstream_cluster", "host"]), st.text() | st.sampled_from(["outbound|1", "UH", "NC,UF"])))
+def test_no_record_is_too_strange_to_be_read(record):
+    assert isinstance(why(record), str)
