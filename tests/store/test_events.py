@@ -265,3 +265,26 @@ async def test_calls_of_an_ambassador_are_not_what_its_function_does(store):
     (rate,) = [rate for rate in await query.rates(store, seconds=10) if rate.service == "measured"]
 
     assert (rate.rps, rate.error_rate) == (0.1, 0.0)
+
+
+async def test_what_a_proxy_ended_is_listed_and_what_a_function_answered_is_not(store):
+    def access(**said):
+        made = otlp.LogRecord(
+            time_unix_nano=time.time_ns(),
+            event="",
+            body="b",
+            attributes={"log": "envoy", **said},
+            trace_id=fresh_trace(),
+        )
+        return otlp.logs_request({"service.name": "losing", "clover.workload": "losing-v1"}, [made])
+
+    about = {"direction": "inbound", "method": "GET", "path": "/x", "flags": "-"}
+    await store.insert_logs(access(**about, status="503", details="via_upstream"))
+    await store.insert_logs(access(**about, status="403", details="rbac_access_denied_matched_policy[none]"))
+    await store.insert_logs(access(direction="inbound", flags="NR", downstream_local="10.0.0.1:1", status="0"))
+
+    found = await query.lost(store, query.Window(function="losing"))
+
+    assert [(one.what, one.status) for one in found] == [("GET /x", 403), ("tcp to 10.0.0.1:1", 0)]
+    assert found[0].why == "denied: no AuthorizationPolicy of the workload allows it"
+    assert all(one.workload == "losing-v1" for one in found)

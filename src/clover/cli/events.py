@@ -1,4 +1,4 @@
-"""What `clover alerts` and `clover changes` share: a list of what happened, which may go on."""
+"""What `clover alerts`, `clover changes` and `clover lost` share: a list of what happened, which may go on."""
 
 from __future__ import annotations
 
@@ -45,4 +45,8 @@ def show(
     if as_json:
         output.print_json(found)
     else:
-        screen.show(screen.table(columns, [row(event) for event in found]) if found else [Text(f"no {what}")])
+        screen.show(
+            screen.table(columns, [row(event) for event in found])
+            if found
+            else [Text("nothing was lost" if what == "lost" else f"no {what}")]
+        )

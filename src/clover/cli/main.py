@@ -60,6 +60,7 @@ COMMANDS = (
     Entry(name="trace", summary="Show one request, hop by hop, with its log lines."),
     Entry(name="alerts", summary="Show what the intrusion detection system has found."),
     Entry(name="changes", summary="Show what was changed, when and how."),
+    Entry(name="lost", summary="Show what did not get through the mesh: where, and why."),
     Entry(name="logs", summary="Show the log lines of a function."),
     Entry(name="proxy", summary="Show what a sidecar really has."),
     Entry(name="exec", summary="Run a command inside the network of a function."),

@@ -1,4 +1,4 @@
-"""Alerts and changes as rows of a table."""
+"""Alerts, changes and what was lost as rows of a table."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ CHANGES = (
     Column(title="TRACE"),
     Column(title="WHAT"),
 )
+LOST = (
+    Column(title="TIME"),
+    Column(title="WORKLOAD"),
+    Column(title="WAY"),
+    Column(title="WHAT"),
+    Column(title="STATUS", right=True),
+    Column(title="FLAGS"),
+    Column(title="TRACE"),
+    Column(title="WHY"),
+)
 _SEVERITY_STYLES = {1: "bold red", 2: "yellow"}
 _URL_CELLS = 80
 
@@ -63,6 +73,20 @@ def change(said: Mapping[str, Any], *, zone: tzinfo | None = None) -> Sequence[T
         screen.duration(said["durationMs"]) if said["durationMs"] else screen.NONE,
         said["traceId"] or screen.NONE,
         screen.printable(said["summary"]),
+    ]
+
+
+def lost(said: Mapping[str, Any], *, zone: tzinfo | None = None) -> Sequence[Text | str]:
+    """Return the row of a request or connection that did not get through."""
+    return [
+        time_of(said["timeUnixNano"], zone),
+        screen.printable(said["workload"]),
+        {"inbound": "in", "outbound": "out"}.get(said["direction"], screen.printable(said["direction"])),
+        screen.cut(screen.printable(said["what"]), _URL_CELLS),
+        str(said["status"] or screen.NONE),
+        screen.printable(said["flags"]) or screen.NONE,
+        said["traceId"] or screen.NONE,
+        screen.printable(said["why"]),
     ]
 
 

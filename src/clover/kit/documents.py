@@ -85,6 +85,13 @@ class Document:
                 return name
         return name if key else node.mark
 
+    def part(self, path: tuple[str | int, ...]) -> Document:
+        """Return the mapping at `path` as a document of its own, with the places of this one."""
+        node = self._root
+        for step in path:
+            node = node.value[step]
+        return Document(source=self.source, data=_plain(node), _root=node)
+
 
 def load(path: Path) -> tuple[Document, ...]:
     """Read and parse a file; raises `DocumentError` with all its problems."""

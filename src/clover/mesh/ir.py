@@ -383,8 +383,6 @@ class Cluster:
     tls: MeshTls | OriginTls | None = None
     """None: connections are made in plain text."""
     discovery: Discovery = Discovery.TOLD
-    named: tuple[Endpoint, ...] = ()
-    """Members whose names the proxy resolves itself, where it is not told of them."""
     sources: tuple[str, ...] = ()
 
 

@@ -15,9 +15,9 @@ from math import isqrt
 
 from clover.errors import Problem
 from clover.mesh import ir
-from clover.mesh.xds import compile, listeners
+from clover.mesh.xds import compile, inbound, listeners
 from clover.mesh.xds.resource import NOUNS, SECRET, TYPES, Resource, Resources
-from clover.mesh.xds.settings import Settings
+from clover.mesh.xds.settings import DEFAULTS, Settings
 
 _LARGEST_RING = 8 * 1024 * 1024
 _LARGEST_TABLE = 5_000_011
@@ -44,7 +44,7 @@ class Snapshot:
 
 
 def snapshot_from(
-    proxy: ir.Proxy, settings: Settings = compile.DEFAULTS, *, secrets: Iterable[Resource] = ()
+    proxy: ir.Proxy, settings: Settings = DEFAULTS, *, secrets: Iterable[Resource] = ()
 ) -> Snapshot:
     """Compile what `proxy` is told; `secrets` are what it proves its identity with, and whom it trusts."""
     resources = {**compile.resources_from(proxy, settings), SECRET: {secret.name: secret for secret in secrets}}
@@ -107,7 +107,7 @@ def listeners_share_no_address(snapshot: Snapshot) -> Iterator[Problem]:
     names = [
         *map(listeners.outbound_name, proxy.outbound),
         *map(listeners.gateway_name, proxy.gateways),
-        *(f"{listeners.INBOUND} {port.port}" for port in proxy.inbound),
+        *(f"{inbound.NAME} {port.port}" for port in proxy.inbound),
     ]
     sources = [source for port in proxy.gateways for source in port.sources]
     for name in _repeated(names):

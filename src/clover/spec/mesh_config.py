@@ -15,6 +15,16 @@ from clover.spec.configuration import Part, Port, Seconds
 
 _TRUST_DOMAIN = r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$"
 TrustDomain = Annotated[str, Field(max_length=255, pattern=_TRUST_DOMAIN)]
+_TOKEN = r"[A-Za-z0-9_.-]+"
+HeaderName = Annotated[str, Field(max_length=256, pattern=rf"^{_TOKEN}$")]
+HeaderNames = Annotated[str, Field(max_length=256, pattern=rf"^\*?{_TOKEN}$|^{_TOKEN}\*$")]
+"""A name, or with a `*` at one end all that begin or end so; `*` alone is not one of Istio's."""
+HeaderText = Annotated[str, Field(max_length=16384, pattern=r"^[ -~]*$")]
+Status = Annotated[
+    str,
+    Field(pattern=r"^(100|20[0-8]|226|30[0-578]|40[0-9]|41[0-7]|42[1-46]|42[89]|431|50[0-8]|51[01])$"),
+]
+"""Those that Envoy knows."""
 DAY_S = 86400.0
 
 
@@ -51,7 +61,7 @@ class _ExtAuthz(Part):
     """True: requests pass when the authorizer does not answer."""
     clear_route_cache: bool = False
     """True: the route is chosen again after it has changed headers."""
-    status_on_error: Annotated[str, Field(pattern=r"^[1-5][0-9]{2}$")] = ""
+    status_on_error: Status = ""
     """HTTP status when it cannot be asked; left out: 403."""
     include_request_body_in_check: RequestBody | None = None
     """How much of the body it is shown; left out: nothing."""
@@ -64,24 +74,24 @@ class ExtAuthzGrpc(_ExtAuthz):
 class ExtAuthzHttp(_ExtAuthz):
     """An HTTP service that says yes with 200."""
 
-    path_prefix: str = ""
+    path_prefix: Annotated[str, Field(max_length=1024, pattern=r"^(/[!-~]*)?$")] = ""
     """Put in front of the request's path when it is asked."""
-    include_request_headers_in_check: _list_of(str) = ()  # type: ignore[valid-type]
+    include_request_headers_in_check: _list_of(HeaderNames) = ()  # type: ignore[valid-type]
     """Headers of the request that it is shown, as `name`, `prefix*` or `*suffix`."""
-    include_additional_headers_in_check: dict[str, str] = Field(default_factory=dict)
+    include_additional_headers_in_check: dict[HeaderName, HeaderText] = Field(default_factory=dict)
     """Headers that it is sent beside them."""
-    headers_to_upstream_on_allow: _list_of(str) = ()  # type: ignore[valid-type]
+    headers_to_upstream_on_allow: _list_of(HeaderNames) = ()  # type: ignore[valid-type]
     """Headers of its answer that the request goes on with."""
-    headers_to_downstream_on_deny: _list_of(str) = ()  # type: ignore[valid-type]
+    headers_to_downstream_on_deny: _list_of(HeaderNames) = ()  # type: ignore[valid-type]
     """Headers of its answer that the client gets when it says no."""
-    headers_to_downstream_on_allow: _list_of(str) = ()  # type: ignore[valid-type]
+    headers_to_downstream_on_allow: _list_of(HeaderNames) = ()  # type: ignore[valid-type]
     """Headers of its answer that the client gets when it says yes."""
 
 
 class ExtensionProvider(Part):
     """What a policy may name: an external authorizer."""
 
-    name: Annotated[str, Field(min_length=1, max_length=253)]
+    name: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
     """What policies call it."""
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = None
     """An authorizer that is asked by gRPC."""
@@ -112,6 +122,13 @@ class MeshConfig(Part):
     """How long a client may stay silent before its bytes count as TCP; 0: for ever."""
     extension_providers: _list_of(ExtensionProvider) = ()  # type: ignore[valid-type]
     """External authorizers, for policies with the action CUSTOM."""
+
+    @model_validator(mode="after")
+    def _names_providers_once(self) -> MeshConfig:
+        names = [provider.name for provider in self.extension_providers]
+        if twice := next((name for name in names if names.count(name) > 1), ""):
+            raise PydanticCustomError("provider", "the extension provider {name} is there twice", {"name": repr(twice)})
+        return self
 
 
 class MeshSettings(Part):

@@ -64,6 +64,10 @@ class Node(Protocol):
         """Return changes that fit the query, oldest first."""
         ...
 
+    async def lost(self, query: Mapping[str, str]) -> list[Json]:
+        """Return requests and connections that proxies ended themselves, oldest first."""
+        ...
+
     def following(self, what: str, query: Mapping[str, str]) -> AsyncIterator[Json | None]:
         """Yield `alerts` or `changes` as they come; None when nothing has come for a while."""
         ...
@@ -112,6 +116,9 @@ def application(node: Node) -> Starlette:
             return _lines(node.following("changes", query))
         return JSONResponse(await node.changes(query))
 
+    async def lost(request: Request) -> Response:
+        return JSONResponse(await node.lost(dict(request.query_params)))
+
     async def proxy(request: Request) -> Response:
         path = request.path_params
         return Response(await node.proxy(path["workload"], path["what"]), media_type="application/json")
@@ -126,6 +133,7 @@ def application(node: Node) -> Starlette:
             Route("/v1/traces/{key}", trace),
             Route("/v1/alerts", alerts),
             Route("/v1/changes", changes),
+            Route("/v1/lost", lost),
             Route("/v1/proxies/{workload}/{what}", proxy),
         ],
         exception_handlers={CloverError: _refused, HTTPException: _unknown, Exception: _broken},

@@ -149,6 +149,10 @@ class RunningNode:
         found = await query.recent(self.store, query.CHANGES, query.window_from(query_parameters))
         return [change.as_json() for change in found]
 
+    async def lost(self, query_parameters: Mapping[str, str]) -> list[Json]:
+        """Return requests and connections that proxies ended themselves, oldest first."""
+        return [one.as_json() for one in await query.lost(self.store, query.window_from(query_parameters))]
+
     def following(self, what: str, query_parameters: Mapping[str, str]) -> AsyncIterator[Json | None]:
         """Yield alerts or changes as they come, None when nothing has come for a while."""
         kind = {"alerts": query.ALERTS, "changes": query.CHANGES}[what]

@@ -91,6 +91,10 @@ class StubNode:
         self.asked.append(dict(query))
         return list(answers.changes())
 
+    async def lost(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        self.asked.append(dict(query))
+        return list(answers.lost())
+
     async def following(self, what: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any] | None]:
         self.asked.append((what, dict(query)))
         yield answers.alert()

@@ -9,7 +9,7 @@ import yaml
 
 def test_without_a_running_chain_every_command_says_how_to_start_one(clover, run_root):
     for command in (
-        ["status"], ["traces"], ["trace"], ["get"], ["logs", "waf"], ["proxy", "waf"], ["alerts"], ["changes"],
+        ["status"], ["traces"], ["trace"], ["get"], ["logs", "waf"], ["proxy", "waf"], ["alerts"], ["changes"], ["lost"],
         ["control"], ["control", "waf"], ["control", "waf", "set", "mode=off"], ["ids", "rule", "list"],
         ["firewall", "list"],
     ):  # fmt: skip
@@ -273,6 +273,15 @@ def test_changes_as_json_are_the_nodes_answer(clover, bring_up, node):
 
     assert [change["function"] for change in json.loads(clover("changes", "--json")[1])] == ["mesh", "http-lb", "waf"]
     assert clover("changes", "--since", "soon")[0] == 2
+
+
+def test_what_was_lost_is_listed_with_the_reason(clover, bring_up, node):
+    bring_up("sdc")
+
+    code, out, _ = clover("lost", "--function", "web")
+
+    assert (code, node.asked) == (0, [{"function": "web", "limit": "100"}])
+    assert "denied by AuthorizationPolicy default/web (rule 1)" in out
 
 
 def test_traces_of_control_calls_are_asked_for_by_name(clover, bring_up, node):

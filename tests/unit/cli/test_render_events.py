@@ -31,6 +31,10 @@ def test_changes_stand_in_a_table(golden):
     )
 
 
+def test_what_was_lost_stands_in_a_table_with_the_reason(golden):
+    golden("cli/lost.txt", text(render_events.LOST, [render_events.lost(one, zone=UTC) for one in answers.lost()]))
+
+
 @pytest.mark.parametrize(("previous", "generation", "shown"), [(3, 4, "3 > 4"), (3, 3, "3"), (0, 0, ""), (0, 1, "1")])
 def test_a_generation_that_stayed_is_one_number(previous, generation, shown):
     change = {**answers.changes()[1], "previous": previous, "generation": generation}

@@ -230,6 +230,30 @@ def changes() -> tuple[dict[str, Any], ...]:
     )  # fmt: skip
 
 
+def lost() -> tuple[dict[str, Any], ...]:
+    """Return a request that a policy refused, and a connection that nobody wanted."""
+    about = {"timeUnixNano": START, "function": "web", "workload": "web", "direction": "inbound"}
+    refused = {
+        "what": "GET /admin",
+        "status": 403,
+        "flags": "",
+        "listener": "0.0.0.0_9180-http",
+        "details": "rbac_access_denied_matched_policy[ns[default]-policy[web]-rule[0]]",
+        "why": "denied by AuthorizationPolicy default/web (rule 1)",
+        "traceId": "a" * 32,
+    }
+    unwanted = {
+        "what": "tcp to 10.244.0.5:9180",
+        "status": 0,
+        "flags": "NR",
+        "listener": "",
+        "details": "",
+        "why": "no filter chain takes it: plaintext where only mutual TLS is taken",
+        "traceId": "",
+    }
+    return {**about, **refused}, {**about, **unwanted}  # fmt: skip
+
+
 def alerted() -> dict[str, Any]:
     """Return a request that the intrusion detection system saw a copy of, and what came of it."""
     shown = trace(

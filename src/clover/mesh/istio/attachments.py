@@ -105,7 +105,7 @@ def owner_of(domain: str, port: int, gateway: KubernetesGateway) -> Listener | N
     return same[host] if host else None
 
 
-def routes_to(service: Service, port: ServicePort, policies: Policies, *, seen_from: str) -> tuple[Route, ...]:
+def routes_to(service: Service, port: int, policies: Policies, *, seen_from: str) -> tuple[Route, ...]:
     """
     Return the routes that sidecars in the namespace `seen_from` obey for a port of a service.
 
@@ -154,10 +154,10 @@ def backend(reference: ObjectReference, route: Route, registry: Registry, polici
     return service if service and reference.port in {port.number for port in service.ports} else None
 
 
-def _is_for(route: Route, service: Service, port: ServicePort) -> bool:
+def _is_for(route: Route, service: Service, port: int) -> bool:
     return any(
         (reference.name, parent_namespace(route, reference)) == (service.name, service.namespace)
-        and port in ports_meant(reference, service)
+        and port in {known.number for known in ports_meant(reference, service)}
         for reference in route.spec.parent_refs
         if means_service(reference)
     )

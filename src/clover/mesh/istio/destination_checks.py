@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from clover.mesh.istio import hosts
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.kinds.virtual_service import Destination
 from clover.mesh.istio.mesh import Mesh
@@ -18,20 +19,24 @@ def destination_findings(
     """Yield what does not exist of a destination; `ports` are those of the listeners that send to it."""
     service = service_at(mesh.registry, destination.host, resource.metadata.namespace)
     if service is None:
-        yield unknown_host(destination.host, (*path, "host"), mesh)
+        yield unknown_host(destination.host, (*path, "host"), mesh, namespace=resource.metadata.namespace)
         return
     yield from _port(destination, path, service, ports)
     if destination.subset:
         yield from _subset(destination, path, service, resource, mesh)
 
 
-def unknown_host(host: str, path: Path, mesh: Mesh) -> Finding:
-    """Return that no service has the name."""
+def unknown_host(host: str, path: Path, mesh: Mesh, *, namespace: str = "default") -> Finding:
+    """Return that no service has the name which a resource in `namespace` says."""
+    if not mesh.tells_services_of(hosts.full_host(host, namespace)):
+        what = f"nothing here says whether there is a service {host!r}"
+        return Finding(code="CLV4111", path=path, what=what, severity="warning", istio="IST0101")
     services = ", ".join(repr(service.name) for service in mesh.registry.services[:12])
     hint = nearest(host, mesh.known_hosts()) or (f"there are {services}" if services else "")
     if meant := mesh.registry.service(host.lower()):
         hint = f"Istio does not complete a name with dots; write {meant.host!r}"
-    return Finding(code="CLV4201", path=path, what=f"there is no service {host!r} in the mesh", hint=hint)
+    what = f"there is no service {host!r} in the mesh"
+    return Finding(code="CLV4201", path=path, what=what, hint=hint, istio="IST0101")
 
 
 def _port(destination: Destination, path: Path, service: Service, listening: Iterable[int]) -> Iterator[Finding]:
@@ -43,7 +48,8 @@ def _port(destination: Destination, path: Path, service: Service, listening: Ite
             yield Finding(code="CLV4202", path=(*path, "port", "number"), what=what)
     elif len(numbers) != 1 and not set(listening) <= set(numbers):
         what = f"{service.name!r} has several ports, and the port that was called is none of them"
-        yield Finding(code="CLV4202", path=path, what=what, hint=f"say 'port: {{number: ...}}', one of {shown}")
+        hint = f"say 'port: {{number: ...}}', one of {shown}"
+        yield Finding(code="CLV4202", path=path, what=what, hint=hint, istio="IST0112")
 
 
 def _subset(
@@ -60,7 +66,7 @@ def _subset(
                     + (", ".join(map(repr, names)) or "none")
                 )
             what = f"there is no subset {destination.subset!r} of {service.name!r}"
-            yield Finding(code="CLV4203", path=(*path, "subset"), what=what, hint=hint)
+            yield Finding(code="CLV4203", path=(*path, "subset"), what=what, hint=hint, istio="IST0101")
             return
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.destination_checks import unknown_host
@@ -23,7 +24,7 @@ def host_exists(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
     if not HOST.fullmatch(host):
         yield Finding(code="CLV4201", path=path, what=f"{host[:80]!r} is not a host name")
     elif not mesh.covered(hosts.full_host(host, resource.metadata.namespace)):
-        yield unknown_host(host, path, mesh)
+        yield replace(unknown_host(host, path, mesh, namespace=resource.metadata.namespace), istio="IST0174")
 
 
 def host_has_one_rule(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
@@ -58,6 +59,7 @@ def subsets_choose_workloads(resource: DestinationRule, mesh: Mesh) -> Iterator[
                 what=f"no workload of {resource.spec.host!r} has the labels {labels!r}",
                 hint="requests to this subset are answered 503",
                 severity="warning",
+                istio="IST0173",
             )
 
 

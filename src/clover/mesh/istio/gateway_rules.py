@@ -24,6 +24,7 @@ def selector_chooses_a_gateway(resource: Gateway, mesh: Mesh) -> Iterator[Findin
         what="no gateway of the mesh has these labels, so no port is opened",
         hint="the chain's gateway has 'istio: ingressgateway'",
         severity="warning",
+        istio="IST0101",
     )
 
 
@@ -77,6 +78,7 @@ def _overlap(resource: Gateway, index: int, mesh: Mesh) -> Iterator[Finding]:
                     what=f"port {server.port.number} at {server.bind or LOOPBACK!r} is also opened at "
                     f"{taken.bind or LOOPBACK!r} by Gateway {name!r}",
                     hint="open it at one address",
+                    istio="IST0145",
                 )
                 return
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
+from clover.mesh.istio.claims import asks_for_claim
 from clover.mesh.istio.expressions import regex_problem
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.headers import MATCHABLE_PSEUDO_HEADERS, is_header_name
-from clover.mesh.istio.kinds.virtual_service import HTTPMatchRequest, HTTPRoute, OptionalMatch, StringMatch
+from clover.mesh.istio.kinds.virtual_service import HTTPMatchRequest, HTTPRoute, OptionalMatch
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.policies import MESH, bound_to, gateway_names, labels_of
+from clover.mesh.istio.policies import MESH, gateway_names, labels_of
 from clover.mesh.istio.resources import VirtualService
+from clover.mesh.istio.shadows import Earlier
 
 _OWN_FIELDS = frozenset({"uri", "scheme", "method", "authority"})
 _MAX_PARAMETER_BYTES = 1024
@@ -35,9 +38,10 @@ def matches_make_sense(resource: VirtualService, mesh: Mesh) -> Iterator[Finding
 
 def rules_are_reached(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
     """A rule behind one that takes all of its requests never sees one."""
-    earlier: list[tuple[int, HTTPMatchRequest]] = []
+    earlier = Earlier()
     for index, rule in enumerate(resource.spec.http):
-        shadows = [_shadow(match, earlier) for match in rule.match or (HTTPMatchRequest(),)]
+        matches = rule.match or (HTTPMatchRequest(),)
+        shadows = [earlier.shadow_of(match) for match in matches]
         if all(shadow is not None for shadow in shadows):
             by = ", ".join(dict.fromkeys(_named(resource.spec.http, shadow or 0) for shadow in shadows))
             yield Finding(
@@ -47,7 +51,9 @@ def rules_are_reached(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]
                 hint="rules are tried in the order written; put the narrower one first",
                 severity="warning",
             )
-        earlier += [(index, match) for match in rule.match or (HTTPMatchRequest(),)]
+        for match, shadow in zip(matches, shadows, strict=True):
+            if shadow is None:
+                earlier.add(index, match)
 
 
 def _tests(match: HTTPMatchRequest, path: Path) -> Iterator[Finding]:
@@ -69,9 +75,9 @@ def _tests(match: HTTPMatchRequest, path: Path) -> Iterator[Finding]:
 
 
 def _header(name: str, path: Path) -> Iterator[Finding]:
-    if name.startswith("@request.auth."):
-        yield Finding(code="CLV4103", path=path, what="matching on claims of a token is not supported by Clover")
-    elif not is_header_name(name) and name not in MATCHABLE_PSEUDO_HEADERS:
+    if asks_for_claim(name):
+        return
+    if not is_header_name(name) and name not in MATCHABLE_PSEUDO_HEADERS:
         yield Finding(code="CLV4212", path=path, what=f"{name[:80]!r} is not a header name")
     elif name in _OWN_FIELDS:
         yield Finding(
@@ -92,7 +98,7 @@ def _expression(test: OptionalMatch, path: Path, *, presence: bool = False) -> I
 
 
 def _source(match: HTTPMatchRequest, path: Path, resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
-    bound = bound_to(resource)
+    bound = mesh.bound(resource)
     for index, name in enumerate(gateway_names(match.gateways, resource.metadata.namespace)):
         if name not in bound:
             what = f"the VirtualService is not bound to {match.gateways[index]!r}"
@@ -113,62 +119,11 @@ def _source_labels(match: HTTPMatchRequest, path: Path, mesh: Mesh, *, in_mesh: 
     for workload in mesh.registry.workloads:
         if workload.gateway != in_mesh and match.source_labels.items() <= labels_of(workload).items():
             return
-    yield _without_effect((*path, "sourceLabels"), "no workload has these labels")
+    yield replace(_without_effect((*path, "sourceLabels"), "no workload has these labels"), istio="IST0127")
 
 
 def _without_effect(path: Path, what: str) -> Finding:
     return Finding(code="CLV4214", path=path, what=f"{what}; the match never holds", severity="warning")
-
-
-def _shadow(match: HTTPMatchRequest, earlier: list[tuple[int, HTTPMatchRequest]]) -> int | None:
-    """Return the rule before that takes everything that `match` takes."""
-    return next((index for index, other in earlier if _takes_all_of(other, match)), None)
-
-
-def _takes_all_of(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
-    """Tell whether `wide` surely takes every request of `narrow`: it asks for nothing that `narrow` does not."""
-    if wide.gateways and set(wide.gateways) != set(narrow.gateways):
-        return False
-    same = all(
-        not wanted or wanted == given
-        for wanted, given in (
-            (wide.scheme, narrow.scheme),
-            (wide.method, narrow.method),
-            (wide.authority, narrow.authority),
-            (wide.port, narrow.port),
-            (wide.source_namespace, narrow.source_namespace),
-        )
-    )
-    parts = (
-        (wide.headers, narrow.headers),
-        (wide.without_headers, narrow.without_headers),
-        (wide.query_params, narrow.query_params),
-        (wide.source_labels, narrow.source_labels),
-    )
-    return same and all(_within(wanted, given) for wanted, given in parts) and _path_within(wide, narrow)
-
-
-def _within(
-    wanted: dict[str, OptionalMatch] | dict[str, str], given: dict[str, OptionalMatch] | dict[str, str]
-) -> bool:
-    return all(name in given and given[name] == value for name, value in wanted.items())
-
-
-def _path_within(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
-    if wide.uri is None or wide.uri.prefix == "/" or wide.uri.regex in (".*", "/.*"):
-        return True
-    if narrow.uri is None or (narrow.ignore_uri_case and not wide.ignore_uri_case):
-        return False
-    if wide.ignore_uri_case != narrow.ignore_uri_case:
-        return False
-    start = _literal(narrow.uri)
-    if wide.uri.prefix is not None and start is not None:
-        return start.startswith(wide.uri.prefix)
-    return wide.uri == narrow.uri
-
-
-def _literal(test: StringMatch) -> str | None:
-    return test.exact if test.exact is not None else test.prefix
 
 
 def _named(rules: tuple[HTTPRoute, ...], index: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from clover.mesh.istio import hosts, resources
+from clover.mesh.istio.delegates import delegate_name
 from clover.mesh.istio.policies import (
     LOOPBACK,
     MESH,
@@ -25,9 +26,20 @@ class Claim:
     """A host that a resource decides about."""
 
     kind: str
-    where: str | tuple[str, int, str]
-    """A namespace; or address, port and Host value of a gateway."""
+    where: str
+    """A namespace."""
     host: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """A host of a VirtualService at a gateway's port."""
+
+    address: str
+    port: int
+    host: str
+    domain: str
+    """The Host value for which the gateway asks it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +52,10 @@ class Mesh:
     """Places of the resources in the order given: of two that exclude each other, the later is reported."""
     owners: dict[Claim, str] = field(default_factory=dict)
     """Which resource was the first, in the order given, to claim what only one can have."""
+    roots: dict[str, list[VirtualService]] = field(default_factory=dict)
+    """By `namespace/name` of a delegate, the VirtualServices that delegate to it."""
+    together: dict[Served, list[VirtualService]] = field(default_factory=dict)
+    """The VirtualServices whose routes are put together, in that order."""
 
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces in which there are proxies."""
@@ -56,6 +72,15 @@ class Mesh:
         """Return the services that a full host name, or a wildcard, stands for."""
         return tuple(service for service in self.registry.services if hosts.covers(host, service.host))
 
+    def tells_services_of(self, host: str) -> bool:
+        """Tell whether a service of that full name would be known if it existed."""
+        if self.registry.complete:
+            return True
+        if not host.endswith(f".{hosts.DOMAIN}"):
+            return bool(self.registry.services)
+        _, _, namespace = host.removesuffix(f".{hosts.DOMAIN}").rpartition(".")
+        return any(service.namespace == namespace for service in self.registry.services)
+
     def known_hosts(self) -> Iterator[str]:
         """Yield the names that a person would write for the services."""
         for service in self.registry.services:
@@ -65,13 +90,24 @@ class Mesh:
     def listener_ports(self, resource: VirtualService) -> set[int]:
         """Return the ports of all listeners whose routes a VirtualService decides."""
         ports = set()
-        names = bound_to(resource)
-        if MESH in names:
-            covered = (service for host in hosts_of(resource) for service in self.covered(host))
-            ports |= {port.number for service in covered for port in service.ports}
-        for gateway in filter(None, map(self.gateway, names)):
-            ports |= {server.port.number for server in gateway.spec.servers}
+        for root in self.roots_of(resource):
+            names = bound_to(root)
+            if MESH in names:
+                covered = (service for host in hosts_of(root) for service in self.covered(host))
+                ports |= {port.number for service in covered for port in service.ports}
+            for gateway in filter(None, map(self.gateway, names)):
+                ports |= {server.port.number for server in gateway.spec.servers}
         return ports
+
+    def roots_of(self, resource: VirtualService) -> tuple[VirtualService, ...]:
+        """Return the VirtualServices that delegate to a delegate; any other is a root itself."""
+        if not resource.is_delegate:
+            return (resource,)
+        return tuple(self.roots.get(f"{resource.metadata.namespace}/{resource.metadata.name}", ()))
+
+    def bound(self, resource: VirtualService) -> tuple[str, ...]:
+        """Return the gateways for which the rules of a VirtualService are, as `mesh` or `namespace/name`."""
+        return tuple(dict.fromkeys(name for root in self.roots_of(resource) for name in bound_to(root)))
 
     def rules_for(self, service: Service, resource: VirtualService) -> tuple[DestinationRule | None, ...]:
         """Return the DestinationRules that the proxies which obey `resource` apply to a service."""
@@ -87,18 +123,28 @@ class Mesh:
             yield Claim(kind=resource.kind, where=namespace, host=hosts.full_host(resource.spec.host, namespace))
 
     def _routed_hosts(self, resource: VirtualService) -> Iterator[Claim]:
-        """A host has one VirtualService in the sidecars of a namespace, and one on an address of a gateway."""
+        """A host has one VirtualService in the sidecars of a namespace; at gateways several are put together."""
         if MESH in bound_to(resource):
             for host in hosts_of(resource):
                 for namespace in self.namespaces() or (resource.metadata.namespace,):
                     if visible(resource, namespace):
                         yield Claim(kind=resource.kind, where=namespace, host=host)
-        for name in bound_to(resource):
-            gateway = self.gateway(name)
-            for server in gateway.spec.servers if gateway else ():
-                address = (server.bind or LOOPBACK, server.port.number)
-                for host, domain in served_domains(resource, gateway, server) if gateway else ():
-                    yield Claim(kind=resource.kind, where=(*address, domain), host=host)
+
+    def beside(self, resource: VirtualService) -> Iterator[tuple[VirtualService, str, int]]:
+        """Yield every VirtualService with a host of `resource` at a gateway's port, which come before it there."""
+        for place in dict.fromkeys(self.served(resource)):
+            for other in self.together[place]:
+                if resources.key(other) >= resources.key(resource):
+                    break
+                yield other, place.domain, place.port
+
+    def served(self, resource: VirtualService) -> Iterator[Served]:
+        """Yield where gateways serve hosts of a VirtualService."""
+        for gateway in filter(None, map(self.gateway, bound_to(resource))):
+            for server in gateway.spec.servers:
+                for host, domain in served_domains(resource, gateway, server):
+                    address, port = server.bind or LOOPBACK, server.port.number
+                    yield Served(address=address, port=port, host=host, domain=domain)
 
 
 def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
@@ -109,4 +155,9 @@ def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
     for resource in found:
         for claim in mesh.claims(resource):
             mesh.owners.setdefault(claim, resources.key(resource))
+    for service in mesh.policies.virtual_services:
+        for name in dict.fromkeys(delegate_name(rule, service) for rule in service.spec.http):
+            mesh.roots.setdefault(name, []).append(service)
+        for place in dict.fromkeys(mesh.served(service)):
+            mesh.together.setdefault(place, []).append(service)
     return mesh

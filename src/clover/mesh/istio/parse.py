@@ -17,6 +17,8 @@ from clover.mesh.istio.finding import cut, dotted, nearest
 from clover.mesh.istio.kinds.part import Part
 from clover.mesh.istio.resources import Resource
 
+SCHEMA = "IST0106"
+"""What Istio's analysis calls a document that does not fit the form of its kind."""
 _KIND_HINTS = {
     "Service": "the services of a mesh come from its chain; leave this document out",
     "Chain": "a chain is started with `clover up`; policies are applied to it",
@@ -135,10 +137,11 @@ def _problem(detail: ErrorDetails, model: type[Part], document: Document) -> Pro
         case "extra_forbidden":
             return _extra(path, subject, model, document)
         case "missing":
-            return Problem(code="CLV4105", where=str(document.mark(path[:-1])), what=f"{subject} is missing")
+            where = str(document.mark(path[:-1]))
+            return Problem(code="CLV4105", where=where, what=f"{subject} is missing", istio=SCHEMA)
         case kind:
             what = _wrong(kind, detail)
-            return Problem(code="CLV4104", where=str(document.mark(path)), what=f"{subject}: {what}")
+            return Problem(code="CLV4104", where=str(document.mark(path)), what=f"{subject}: {what}", istio=SCHEMA)
 
 
 def _extra(path: tuple[int | str, ...], subject: str, model: type[Part], document: Document) -> Problem:
@@ -147,7 +150,8 @@ def _extra(path: tuple[int | str, ...], subject: str, model: type[Part], documen
     if owner and path[-1] in owner.unsupported:
         return Problem(code="CLV4103", where=where, what=f"{subject} is not supported by Clover")
     known = [info.alias or name for name, info in owner.model_fields.items()] if owner else []
-    return Problem(code="CLV4102", where=where, what=f"{subject} is unknown", hint=nearest(str(path[-1]), known))
+    hint = nearest(str(path[-1]), known)
+    return Problem(code="CLV4102", where=where, what=f"{subject} is unknown", hint=hint, istio=SCHEMA)
 
 
 def _wrong(kind: str, detail: ErrorDetails) -> str:

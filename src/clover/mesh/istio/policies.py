@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from clover.mesh.istio import hosts, resources
+from clover.mesh.istio import delegates, hosts, resources
 from clover.mesh.istio.kinds.destination_rule import PolicyParts, Subset
 from clover.mesh.istio.kinds.gateway import Server
+from clover.mesh.istio.kinds.virtual_service import HTTPRoute as Rule
 from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import (
     AuthorizationPolicy,
@@ -56,6 +57,8 @@ class Policies:
     grpc_routes: tuple[GRPCRoute, ...] = ()
     reference_grants: tuple[ReferenceGrant, ...] = ()
 
+    delegates: Mapping[str, VirtualService] = field(default_factory=dict)
+    """By `namespace/name`, those without hosts."""
     routed: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
     """By full host or wildcard, those that sidecars obey."""
     wildcards: tuple[str, ...] = ()
@@ -73,6 +76,15 @@ class Policies:
         }
         host = hosts.best(seen, service.host)
         return seen[host] if host else None
+
+    def rules_of(self, service: VirtualService) -> Iterator[tuple[Rule, VirtualService]]:
+        """Yield the rules for HTTP of a VirtualService, each with the VirtualService that it is written in."""
+        for rule in service.spec.http:
+            name = delegates.delegate_name(rule, service)
+            if not name:
+                yield rule, service
+            elif (inner := self.delegates.get(name)) and visible(inner, service.metadata.namespace):
+                yield from ((each, inner) for each in delegates.merged(service, rule, inner))
 
     def destination_rule_for(self, service: Service, *, seen_from: str) -> DestinationRule | None:
         """Return the DestinationRule that clients in the namespace `seen_from` obey for a service."""
@@ -125,6 +137,11 @@ def policies_from(found: Iterable[Resource]) -> Policies:
         http_routes=_only(HTTPRoute, ordered),
         grpc_routes=_only(GRPCRoute, ordered),
         reference_grants=_only(ReferenceGrant, ordered),
+        delegates={
+            f"{service.metadata.namespace}/{service.metadata.name}": service
+            for service in virtual_services
+            if service.is_delegate
+        },
         routed=routed,
         wildcards=tuple(host for host in routed if host.startswith("*")),
         ruled=ruled,
@@ -153,15 +170,14 @@ def labels_of(workload: Workload) -> dict[str, str]:
 def service_at(registry: Registry, host: str, namespace: str) -> Service | None:
     """Find the service that a resource in `namespace` means; as Istio, names with a dot are not completed."""
     full = hosts.full_host(host, namespace)
-    return registry.service(full) if full.endswith(f".{hosts.DOMAIN}") else None
+    found = registry.service(full)
+    return found if found and found.host == full else None
 
 
 def members(registry: Registry, service: Service, subset: Subset | None = None) -> Iterator[Workload]:
     """Yield the workloads behind a service, or behind one of its subsets, ready or not."""
     wanted = subset.labels.items() if subset else ()
-    for workload in registry.workloads:
-        if not workload.serves(service):
-            continue
+    for workload in registry.members(service):
         if all(item in workload.labels.items() for item in wanted):
             yield workload
 

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from clover.mesh.istio import hosts, resources
+from clover.mesh.istio import connection_rules, delegate_rules, hosts, resources
 from clover.mesh.istio.destination_checks import destination_findings, unknown_host
 from clover.mesh.istio.expressions import regex_problem, substitution_problem
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
 from clover.mesh.istio.headers import HOST_HEADERS, change_findings
-from clover.mesh.istio.kinds.virtual_service import HTTPRoute, HTTPRouteDestination
+from clover.mesh.istio.kinds.virtual_service import (
+    HTTPRoute,
+    HTTPRouteDestination,
+    RouteDestination,
+    TCPRoute,
+    TLSRoute,
+)
 from clover.mesh.istio.match_rules import matches_make_sense, rules_are_reached
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import MESH, bound_to, served_domains
@@ -55,7 +61,7 @@ def hosts_exist(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
             what = "the host '*' stands for every service of the mesh, which Istio does not allow"
             yield Finding(code="CLV4201", path=path, what=what, hint="name the services, or bind it to a gateway")
         elif bound == (MESH,) and not mesh.covered(host):
-            yield unknown_host(written, path, mesh)
+            yield unknown_host(written, path, mesh, namespace=resource.metadata.namespace)
         seen.add(host)
 
 
@@ -70,27 +76,28 @@ def gateways_exist(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
         if gateway is None:
             names = (MESH, *known, *(other.rpartition("/")[2] for other in known))
             hint = nearest(resource.spec.gateways[index], names) or f"there are {', '.join(map(repr, known)) or 'none'}"
-            yield Finding(code="CLV4208", path=path, what=f"there is no Gateway {name!r}", hint=hint)
+            what = f"there is no Gateway {name!r}"
+            yield Finding(code="CLV4208", path=path, what=what, hint=hint, istio="IST0101")
         elif not any(any(served_domains(resource, gateway, server)) for server in gateway.spec.servers):
             what = f"Gateway {name!r} serves none of the VirtualService's hosts"
-            yield Finding(code="CLV4208", path=path, what=what, severity="warning")
+            yield Finding(code="CLV4208", path=path, what=what, severity="warning", istio="IST0132")
 
 
 def hosts_have_one_virtual_service(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
-    """Two VirtualServices for one host would leave it open which one decides."""
+    """Two VirtualServices for one host of the sidecars would leave it open which one decides."""
     reported: set[tuple[str, str]] = set()
     for claim in mesh.claims(resource):
         owner = mesh.owners.get(claim, "")
         if owner in ("", resources.key(resource)) or (owner, claim.host) in reported:
             continue
         reported.add((owner, claim.host))
-        where = "the sidecars" if isinstance(claim.where, str) else f"the gateway's port {claim.where[1]}"
         name = owner.partition("/")[2]
         yield Finding(
             code="CLV4207",
             path=("spec", "hosts"),
-            what=f"the host {claim.host!r} already has a VirtualService in {where}: {name!r}",
+            what=f"the host {claim.host!r} already has a VirtualService in the sidecars: {name!r}",
             hint=f"put the rules into {name!r}, or delete it first",
+            istio="IST0109" if isinstance(claim.where, str) else "",
         )
 
 
@@ -104,14 +111,15 @@ def rules_do_one_thing(resource: VirtualService, mesh: Mesh) -> Iterator[Finding
                 ("route", rule.route),
                 ("redirect", rule.redirect),
                 ("directResponse", rule.direct_response),
+                ("delegate", rule.delegate),
             )
             if value
         ]
         if len(given) != 1:
             found = " and ".join(map(repr, given)) or "none of them"
-            what = f"{found} is set, expected one of 'route', 'redirect' and 'directResponse'"
+            what = f"{found} is set, expected one of 'route', 'redirect', 'directResponse' and 'delegate'"
             yield Finding(code="CLV4213", path=path, what=what)
-        elif not rule.route:
+        elif not rule.route and not rule.delegate:
             yield from _only_for_routes(rule, path, given[0])
 
 
@@ -142,9 +150,14 @@ def destinations_exist(resource: VirtualService, mesh: Mesh) -> Iterator[Finding
             yield from destination_findings(destination, here, resource=resource, ports=ports, mesh=mesh)
             if percent == 0:
                 yield _no_effect(here, "0 percent of the requests are copied")
+    for path, connections in connection_rules.rules_of(resource):
+        ports = _ports_of(connections, resource, mesh)
+        for number, part in enumerate(connections.route):
+            here = (*path, "route", number, "destination")
+            yield from destination_findings(part.destination, here, resource=resource, ports=ports, mesh=mesh)
 
 
-def _ports_of(rule: HTTPRoute, resource: VirtualService, mesh: Mesh) -> set[int]:
+def _ports_of(rule: HTTPRoute | TCPRoute | TLSRoute, resource: VirtualService, mesh: Mesh) -> set[int]:
     """Return the listeners' ports on which a rule can hold."""
     ports = mesh.listener_ports(resource)
     if rule.match and all(match.port is not None for match in rule.match):
@@ -155,21 +168,26 @@ def _ports_of(rule: HTTPRoute, resource: VirtualService, mesh: Mesh) -> set[int]
 def weights_add_up(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
     """Weights share the traffic out: some of them is more than 0, and people expect them to be percent."""
     for index, rule in enumerate(resource.spec.http):
-        if len(rule.route) < 2:
-            continue
-        path: Path = ("spec", "http", index, "route")
-        total = sum(share.weight for share in rule.route)
-        if total == 0:
-            hint = "give each destination its 'weight'"
-            yield Finding(code="CLV4205", path=path, what="the weights of the destinations are all 0", hint=hint)
-        elif total > _MAX_WEIGHTS:
-            yield Finding(code="CLV4205", path=path, what=f"the weights add up to {total}, more than {_MAX_WEIGHTS}")
-        elif total != 100:
-            what = f"the weights add up to {total}; they are taken as shares of {total}, not as percent"
-            yield Finding(code="CLV4206", path=path, what=what, severity="warning")
-        for number, share in enumerate(rule.route):
-            if share.weight == 0 and "weight" not in share.model_fields_set and total:
-                yield _no_effect((*path, number), "the destination has no 'weight' and gets no traffic")
+        yield from _weights(rule.route, ("spec", "http", index, "route"))
+    for path, connections in connection_rules.rules_of(resource):
+        yield from _weights(connections.route, (*path, "route"))
+
+
+def _weights(route: Sequence[HTTPRouteDestination | RouteDestination], path: Path) -> Iterator[Finding]:
+    if len(route) < 2:
+        return
+    total = sum(share.weight for share in route)
+    if total == 0:
+        hint = "give each destination its 'weight'"
+        yield Finding(code="CLV4205", path=path, what="the weights of the destinations are all 0", hint=hint)
+    elif total > _MAX_WEIGHTS:
+        yield Finding(code="CLV4205", path=path, what=f"the weights add up to {total}, more than {_MAX_WEIGHTS}")
+    elif total != 100:
+        what = f"the weights add up to {total}; they are taken as shares of {total}, not as percent"
+        yield Finding(code="CLV4206", path=path, what=what, severity="warning")
+    for number, share in enumerate(route):
+        if share.weight == 0 and "weight" not in share.model_fields_set and total:
+            yield _no_effect((*path, number), "the destination has no 'weight' and gets no traffic")
 
 
 def rewrites_are_expressions(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
@@ -270,4 +288,6 @@ RULES = (
     faults_happen,
     origins_are_expressions,
     bodies_fit,
+    *connection_rules.RULES,
+    *delegate_rules.RULES,
 )

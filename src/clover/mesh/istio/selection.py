@@ -72,6 +72,7 @@ def chooses_somebody(
         what="no workload is chosen; the policy is for nobody",
         hint=f"workloads have the labels 'app' and 'version'; the namespaces are {', '.join(mesh.namespaces())}",
         severity="warning",
+        istio="IST0127",
     )
 
 

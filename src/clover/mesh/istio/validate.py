@@ -13,7 +13,14 @@ from typing import Any
 
 from clover.errors import Problem
 from clover.kit.documents import Document
-from clover.mesh.istio import destination_rules, gateway_rules, resources, routing_rules
+from clover.mesh.istio import (
+    claims,
+    destination_rules,
+    gateway_rules,
+    request_authentications,
+    resources,
+    routing_rules,
+)
 from clover.mesh.istio.finding import Finding, Path, in_order, problem_from
 from clover.mesh.istio.kinds.part import Part
 from clover.mesh.istio.mesh import Mesh, mesh_from
@@ -21,9 +28,10 @@ from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Resource
 
 _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
-    "VirtualService": routing_rules.RULES,
+    "VirtualService": (*routing_rules.RULES, *claims.RULES),
     "DestinationRule": destination_rules.RULES,
     "Gateway": gateway_rules.RULES,
+    "RequestAuthentication": request_authentications.RULES,
 }
 
 

@@ -10,6 +10,7 @@ from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.policies import LOOPBACK, Policies, bound_to, served_domains
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.resources import Gateway, VirtualService
+from clover.mesh.translate import gateway_api
 from clover.mesh.translate.routes import Place, routes_from
 
 
@@ -41,7 +42,8 @@ def gateway_ports(
         tables.append(
             ir.RouteTable(name=name, virtual_hosts=virtual_hosts, sources=tuple(dict.fromkeys((*sources, *behind))))
         )
-    return tuple(ports), tuple(tables)
+    more_ports, more_tables = gateway_api.ports_from(workload, registry, policies)
+    return (*ports, *more_ports), (*tables, *more_tables)
 
 
 def _listeners(workload: Workload, policies: Policies) -> tuple[_Listener, ...]:

@@ -9,12 +9,14 @@ from clover.mesh import ir
 from clover.mesh.istio.policies import Policies, policies_from
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
 from clover.mesh.istio.resources import Resource, VirtualService
+from clover.mesh.translate import gateway_api
 from clover.mesh.translate.access import access_of
 from clover.mesh.translate.authentication import authentication_of
 from clover.mesh.translate.clusters import cluster_name, clusters_from
 from clover.mesh.translate.gateways import gateway_ports
-from clover.mesh.translate.protocols import protocol_of
+from clover.mesh.translate.protocols import is_tls, protocol_of
 from clover.mesh.translate.routes import Place, default_route, routes_from
+from clover.mesh.translate.tcp_routes import tcp_routes_from, tls_routes_from
 
 _SHARED = "0.0.0.0"  # noqa: S104 - an address to match in a listener, which binds to nothing
 _ALLOW_ANY = ir.VirtualHost(
@@ -95,7 +97,7 @@ class _Translation:
                 if protocol_of(port) in _HTTP:
                     shared.setdefault(port.number, []).append(service)
                     continue
-                ports.append(_own_port(service, port))
+                ports.append(self._own_port(service, port, workload))
                 if ports[-1].routes:
                     everything = self._virtual_host(service, ("*",), workload, port.number)
                     tables.append(_table(ports[-1].routes, (everything,)))
@@ -117,20 +119,45 @@ class _Translation:
 
     def _routes_to(self, service: Service, workload: Workload, port: int) -> tuple[ir.Route, ...]:
         chosen = self._policies.virtual_service_for(service, seen_from=workload.namespace)
-        asked = _labels_asked_for(chosen) if chosen else ()
+        asked = self._labels_asked_for(chosen) if chosen else ()
         same = (service.host, port, workload.namespace, *(workload.labels.get(name) for name in asked))
         if same not in self._routes:
             place = Place(registry=self._registry, policies=self._policies, workload=workload, port=port)
-            routes = routes_from(chosen, place) if chosen else ()
+            attached = gateway_api.routes_to(service, port, place)
+            routes = attached or (routes_from(chosen, place) if chosen else ())
             # As in Istio, a VirtualService that says nothing for this proxy is as good as none.
             self._routes[same] = routes or (default_route(service, port, place),)
         return self._routes[same]
 
+    def _labels_asked_for(self, service: VirtualService) -> tuple[str, ...]:
+        """Return the labels by which a VirtualService tells proxies apart."""
+        matches = (match for rule, _ in self._policies.rules_of(service) for match in rule.match)
+        return tuple(sorted({name for match in matches for name in match.source_labels}))
 
-def _labels_asked_for(service: VirtualService) -> tuple[str, ...]:
-    """Return the labels by which a VirtualService tells proxies apart."""
-    matches = (match for rule in service.spec.http for match in rule.match)
-    return tuple(sorted({name for match in matches for name in match.source_labels}))
+    def _own_port(self, service: Service, port: ServicePort, workload: Workload) -> ir.OutboundPort:
+        """Return the port of a service that is found by the service's address."""
+        protocol = protocol_of(port)
+        tcp = self._connections_to(service, port, workload)
+        # As in Istio, a port with rules for TLS takes only the names that they speak of.
+        left = not tcp or not (tcp[-1].tls or not tcp[-1].destinations)
+        return ir.OutboundPort(
+            service=service.host,
+            address=service.address,
+            port=port.number,
+            protocol=protocol,
+            routes=f"{service.host}:{port.number}" if protocol is ir.Protocol.AUTO else "",
+            cluster=cluster_name(service, port.number) if left else "",
+            tcp=tcp,
+        )
+
+    def _connections_to(self, service: Service, port: ServicePort, workload: Workload) -> tuple[ir.TcpRoute, ...]:
+        """Return the routes of what is not HTTP; a port that is named for TLS has rules for TLS, every other for TCP."""
+        chosen = self._policies.virtual_service_for(service, seen_from=workload.namespace)
+        if chosen is None:
+            return ()
+        place = Place(registry=self._registry, policies=self._policies, workload=workload, port=port.number)
+        routes_of = tls_routes_from if is_tls(port) else tcp_routes_from
+        return routes_of(chosen, place, address=service.address)
 
 
 def _identity(workload: Workload, registry: Registry) -> ir.Identity:
@@ -154,19 +181,6 @@ def _inbound(workload: Workload, registry: Registry) -> Iterator[ir.InboundPort]
             if port.number not in seen:
                 seen.add(port.number)
                 yield ir.InboundPort(port=port.number, protocol=protocol_of(port), service=service.host)
-
-
-def _own_port(service: Service, port: ServicePort) -> ir.OutboundPort:
-    """Return the port of a service that is found by the service's address."""
-    protocol = protocol_of(port)
-    return ir.OutboundPort(
-        service=service.host,
-        address=service.address,
-        port=port.number,
-        protocol=protocol,
-        routes=f"{service.host}:{port.number}" if protocol is ir.Protocol.AUTO else "",
-        cluster=cluster_name(service, port.number),
-    )
 
 
 def _shared_port(number: int) -> ir.OutboundPort:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from clover.mesh import ir
 from clover.mesh.istio import resources
+from clover.mesh.istio.claims import claim_path
 from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB
 from clover.mesh.istio.kinds.virtual_service import (
     GRPC_STATUSES,
@@ -51,8 +52,12 @@ class Place:
 def routes_from(service: VirtualService, place: Place) -> tuple[ir.Route, ...]:
     """Return the routes of a VirtualService, in order, up to the first that takes every request."""
     routes: list[ir.Route] = []
-    for name, match, rule in _cases(service, place):
-        route = _route(name, match, rule, service, place)
+    for name, match, tests, rule, owner in _cases(service, place):
+        route = _route(name, match, rule, owner, place)
+        if tests is not None and tests.stat_prefix:
+            route = replace(route, stat_prefix=tests.stat_prefix)
+        if owner is not service:
+            route = replace(route, sources=(resources.key(service), *route.sources))
         routes.append(route)
         if takes_everything(route.match):
             break
@@ -75,7 +80,7 @@ def takes_everything(match: ir.RequestMatch) -> bool:
     """Tell whether no request is left for later rules."""
     path = match.path
     anything = path is None or (path.kind, path.value) in ((ir.MatchKind.PREFIX, "/"), (ir.MatchKind.REGEX, ".*"))
-    return anything and not match.headers and not match.query
+    return anything and not match.headers and not match.query and not match.claims
 
 
 def port_of(destination: Destination, service: Service, listener_port: int) -> int:
@@ -96,15 +101,33 @@ def applies(match: HTTPMatchRequest, place: Place, namespace: str) -> bool:
     return match.source_namespace in ("", place.workload.namespace)
 
 
-def _cases(service: VirtualService, place: Place) -> Iterator[tuple[str, ir.RequestMatch, HTTPRoute]]:
-    """Yield every rule once per match that can hold here; names stay few, since they name spans."""
-    for index, rule in enumerate(service.spec.http):
+def merged(tables: Iterable[tuple[ir.Route, ...]]) -> tuple[ir.Route, ...]:
+    """
+    Return the routes of several VirtualServices for one host, those that take every request last.
+
+    As in Istio, what is left is the order of the tables; of several that take every request the first one decides.
+    """
+    routes = [route for table in tables for route in table]
+    last = next((route for route in routes if takes_everything(route.match)), None)
+    return (*(route for route in routes if not takes_everything(route.match)), *((last,) if last else ()))
+
+
+_Case = tuple[str, ir.RequestMatch, HTTPMatchRequest | None, HTTPRoute, VirtualService]
+
+
+def _cases(service: VirtualService, place: Place) -> Iterator[_Case]:
+    """
+    Yield every rule once per match that can hold here, with the VirtualService that it is written in.
+
+    Names stay few, since they name spans.
+    """
+    for index, (rule, owner) in enumerate(place.policies.rules_of(service)):
         name = rule.name or f"{service.metadata.name}.{index}"
         if not rule.match:
-            yield name, ir.RequestMatch(), rule
+            yield name, ir.RequestMatch(), None, rule, owner
         for match in rule.match:
-            if applies(match, place, service.metadata.namespace):
-                yield f"{name}.{match.name}" if match.name else name, match_from(match), rule
+            if applies(match, place, owner.metadata.namespace):
+                yield f"{name}.{match.name}" if match.name else name, match_from(match), match, rule, owner
 
 
 def _route(name: str, match: ir.RequestMatch, rule: HTTPRoute, service: VirtualService, place: Place) -> ir.Route:
@@ -119,7 +142,7 @@ def _route(name: str, match: ir.RequestMatch, rule: HTTPRoute, service: VirtualS
         fault=_fault(rule.fault),
         cors=_cors(rule.cors_policy),
         mirrors=tuple(
-            ir.Mirror(cluster=_cluster(destination, place, namespace), percent=share)
+            ir.Mirror(cluster=cluster_of(destination, place, namespace), percent=share)
             for destination, share in rule.mirrored()
             if share > 0
         )
@@ -153,7 +176,7 @@ def _action(
 def _shares(route: tuple[HTTPRouteDestination, ...], place: Place, namespace: str) -> tuple[ir.WeightedCluster, ...]:
     return tuple(
         ir.WeightedCluster(
-            cluster=_cluster(share.destination, place, namespace),
+            cluster=cluster_of(share.destination, place, namespace),
             weight=100 if len(route) == 1 else share.weight,
             request_headers=_changes(share.headers.request),
             response_headers=_changes(share.headers.response),
@@ -163,7 +186,8 @@ def _shares(route: tuple[HTTPRouteDestination, ...], place: Place, namespace: st
     )
 
 
-def _cluster(destination: Destination, place: Place, namespace: str) -> str:
+def cluster_of(destination: Destination, place: Place, namespace: str) -> str:
+    """Return the cluster that a destination means at one listener, as written in a resource of `namespace`."""
     service = service_at(place.registry, destination.host, namespace)
     if service is None:
         raise LookupError(f"destination {destination.host!r} was not validated against the registry")
@@ -177,14 +201,29 @@ def match_from(match: HTTPMatchRequest) -> ir.RequestMatch:
         path=_string(match.uri, ignore_case=match.ignore_uri_case) if match.uri else None,
         headers=(
             *(ir.NamedMatch(name=name, match=_string(test)) for name, test in pseudo if test),
-            *(ir.NamedMatch(name=name, match=_string(test)) for name, test in match.headers.items()),
+            *(ir.NamedMatch(name=name, match=_string(test)) for name, test in _headers(match.headers)),
             *(
                 ir.NamedMatch(name=name, match=_string(test), invert=True)
-                for name, test in match.without_headers.items()
+                for name, test in _headers(match.without_headers)
+            ),
+        ),
+        claims=(
+            *(ir.ClaimMatch(path=path, match=_string(test)) for path, test in _claims(match.headers)),
+            *(
+                ir.ClaimMatch(path=path, match=_string(test), invert=True)
+                for path, test in _claims(match.without_headers)
             ),
         ),
         query=tuple(ir.NamedMatch(name=name, match=_string(test)) for name, test in match.query_params.items()),
     )
+
+
+def _headers(tests: Mapping[str, OptionalMatch]) -> Iterator[tuple[str, OptionalMatch]]:
+    return ((name, test) for name, test in tests.items() if not claim_path(name))
+
+
+def _claims(tests: Mapping[str, OptionalMatch]) -> Iterator[tuple[tuple[str, ...], OptionalMatch]]:
+    return ((path, test) for name, test in tests.items() if (path := claim_path(name)))
 
 
 def _string(test: OptionalMatch, *, ignore_case: bool = False) -> ir.StringMatch:
@@ -268,7 +307,8 @@ def _cors(policy: CorsPolicy | None) -> ir.Cors | None:
     if policy is None:
         return None
     return ir.Cors(
-        origins=tuple(_string(origin) for origin in policy.allow_origins),
+        origins=tuple(_string(origin) for origin in policy.allow_origins)
+        or tuple(ir.StringMatch(kind=ir.MatchKind.EXACT, value=origin) for origin in policy.allow_origin),
         methods=policy.allow_methods,
         headers=policy.allow_headers,
         expose=policy.expose_headers,

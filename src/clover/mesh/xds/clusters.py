@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
+from itertools import groupby
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
-from envoy.config.core.v3 import protocol_pb2, socket_option_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_option_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 from google.protobuf import duration_pb2
 
 from clover.mesh import ir
+from clover.mesh.xds import tls
 from clover.mesh.xds.http import over_ads, socket_address
 from clover.mesh.xds.resource import ENDPOINTS, Resource, packed, resource
-from clover.mesh.xds.settings import Settings
+from clover.mesh.xds.settings import DEFAULTS, Settings
 
 BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
@@ -22,9 +25,13 @@ INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 UNLIMITED = 2**32 - 1
 RING_SIZE = 1024
 """Istio's minimum size of a hash ring."""
+UNIX = "unix://"
+_LONGEST_SOCKET = 100
+"""The kernel takes 107 bytes."""
 _CONNECT_TIMEOUT_S = 10.0
 _SOL_SOCKET, _SO_MARK = 1, 36
 
+_BY_NAME = {ir.Discovery.DNS: Cluster.STRICT_DNS, ir.Discovery.DNS_ROUND_ROBIN: Cluster.LOGICAL_DNS}
 _POLICIES = {
     ir.Balancing.ROUND_ROBIN: Cluster.ROUND_ROBIN,
     ir.Balancing.LEAST_REQUEST: Cluster.LEAST_REQUEST,
@@ -42,47 +49,98 @@ def duration(seconds: float) -> duration_pb2.Duration:
     return result
 
 
+def resolves_names(cluster: ir.Cluster, settings: Settings) -> bool:
+    """Tell whether a proxy finds the members of a cluster by their names."""
+    return cluster.discovery in _BY_NAME and not settings.way_out
+
+
 @lru_cache(maxsize=8192)
-def outbound(cluster: ir.Cluster) -> Resource:
-    """Return a cluster whose endpoints come over ADS (or are whatever address was dialled)."""
+def outbound(
+    cluster: ir.Cluster, settings: Settings = DEFAULTS, *, named: tuple[ir.Endpoint, ...] | None = None
+) -> Resource:
+    """
+    Return a cluster whose endpoints come over ADS, or are whatever address was dialled.
+
+    Those that are `named` stand in it: the proxy resolves their names itself.
+    """
     passthrough = cluster.balancing is ir.Balancing.PASSTHROUGH
+    told = not passthrough and named is None
     message = Cluster(
         name=cluster.name,
-        type=Cluster.ORIGINAL_DST if passthrough else Cluster.EDS,
+        type=_BY_NAME[cluster.discovery] if named is not None else Cluster.EDS if told else Cluster.ORIGINAL_DST,
         lb_policy=_POLICIES[cluster.balancing],
         connect_timeout=duration(cluster.limits.connect_timeout_s),
     )
-    if not passthrough:
+    if told:
         message.eds_cluster_config.eds_config.CopyFrom(over_ads())
+    if named is not None:
+        message.load_assignment.CopyFrom(_assignment(ir.Endpoints(cluster=cluster.name, members=named), settings))
+        message.dns_lookup_family = Cluster.V4_PREFERRED
+        message.respect_dns_ttl = True
     if cluster.balancing is ir.Balancing.RING_HASH:
         message.ring_hash_lb_config.minimum_ring_size.value = cluster.ring_size or RING_SIZE
     elif cluster.balancing is ir.Balancing.MAGLEV and cluster.ring_size:
         message.maglev_lb_config.table_size.value = cluster.ring_size
     _limit(message, cluster.limits)
     _watch(message, cluster.outliers)
-    _speak(message, cluster.protocol, cluster.limits, h2_upgrade=cluster.h2_upgrade)
+    _speak(
+        message, cluster.protocol, cluster.limits, h2_upgrade=cluster.h2_upgrade, names_host=tls.names_host(cluster.tls)
+    )
+    secrets = tuple(tls.protect(message, cluster))
     return resource(
         cluster.name,
         message,
-        requires=() if passthrough else [(ENDPOINTS, cluster.name)],
+        requires=[*([(ENDPOINTS, cluster.name)] if told else ()), *secrets],
         sources=cluster.sources,
     )
 
 
 @lru_cache(maxsize=8192)
-def endpoints(group: ir.Endpoints) -> Resource:
+def endpoints(group: ir.Endpoints, settings: Settings = DEFAULTS) -> Resource:
+    """Return the members of a cluster as they are told to a proxy."""
+    return resource(group.cluster, _assignment(group, settings))
+
+
+def _assignment(group: ir.Endpoints, settings: Settings) -> endpoint_pb2.ClusterLoadAssignment:
     """Return the members of a cluster; their order does not matter, so it is made the same every time."""
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=group.cluster)
-    if group.members:
-        locality = message.endpoints.add()
-        for member in sorted(group.members, key=lambda member: (member.address, member.port)):
+    for locality, members in groupby(sorted(group.members, key=_place), key=lambda member: member.locality):
+        place = message.endpoints.add()
+        if locality:
+            region, zone, sub_zone, *_ = (*locality.split("/"), "", "")
+            place.locality.CopyFrom(base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone))
+        for member in members:
             # The host name is for readers of the admin interface only.
-            locality.lb_endpoints.add(
+            told = place.lb_endpoints.add(
                 endpoint=endpoint_components_pb2.Endpoint(
-                    address=socket_address(member.address, member.port), hostname=member.workload
+                    address=_address(member, settings), hostname=member.workload or f"{member.address}:{member.port}"
                 )
             )
-    return resource(group.cluster, message)
+            if member.mtls:
+                told.metadata.filter_metadata["envoy.transport_socket_match"][tls.TLS_MODE] = "istio"
+            if member.weight != 1:
+                told.load_balancing_weight.value = member.weight
+    return message
+
+
+def _place(member: ir.Endpoint) -> tuple[str, str, int]:
+    return member.locality, member.address, member.port
+
+
+def _address(member: ir.Endpoint, settings: Settings) -> address_pb2.Address:
+    if member.address.startswith(UNIX):
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=member.address.removeprefix(UNIX)))
+    if member.outside and settings.way_out:
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=way_out(settings.way_out, member.address, member.port)))
+    return socket_address(member.address, member.port)
+
+
+def way_out(folder: str, address: str, port: int) -> str:
+    """Return the Unix socket that leads to an endpoint: named after it, unless that would be too long for a socket."""
+    name = f"{address}_{port}"
+    if len(folder) + len(name) >= _LONGEST_SOCKET:
+        name = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{folder}/{name}"
 
 
 @lru_cache(maxsize=1024)
@@ -92,10 +150,26 @@ def inbound(port: ir.InboundPort, settings: Settings) -> tuple[Resource, ...]:
     limits = {inbound_once_name(port): _ONCE, inbound_name(port): ir.Limits()}
     found = []
     for name, limit in limits.items():
-        message = _original_destination(name, settings, source=settings.inbound_source)
+        message = _own_function(name, port, settings)
         _speak(message, port.protocol, limit, h2_upgrade=False)
         found.append(resource(name, message))
     return tuple(found)
+
+
+def _own_function(name: str, port: ir.InboundPort, settings: Settings) -> Cluster:
+    """Return where a port of the function leads: to what was dialled, or where a policy says that the function is."""
+    if not port.endpoint:
+        return _original_destination(name, settings, source=settings.inbound_source)
+    message = Cluster(name=name, type=Cluster.STATIC, connect_timeout=duration(_CONNECT_TIMEOUT_S))
+    if port.endpoint.startswith(UNIX):
+        member = ir.Endpoint(address=port.endpoint, port=0, workload="")
+    else:
+        host, _, number = port.endpoint.rpartition(":")
+        member = ir.Endpoint(address=host, port=int(number), workload="")
+        _dial_from(message, settings.inbound_source, settings)
+    message.load_assignment.CopyFrom(_assignment(ir.Endpoints(cluster=name, members=(member,)), settings))
+    _limit(message, ir.Limits())
+    return message
 
 
 def inbound_name(port: ir.InboundPort) -> str:
@@ -136,18 +210,22 @@ def _original_destination(name: str, settings: Settings, *, source: str = "") ->
         connect_timeout=duration(_CONNECT_TIMEOUT_S),
     )
     if source:
-        message.upstream_bind_config.source_address.CopyFrom(socket_address(source, 0).socket_address)
-        if settings.mark:
-            # A cluster's own bind configuration replaces the bootstrap's, mark and all.
-            message.upstream_bind_config.socket_options.add(
-                description="mark",
-                level=_SOL_SOCKET,
-                name=_SO_MARK,
-                int_value=settings.mark,
-                state=socket_option_pb2.SocketOption.STATE_PREBIND,
-            )
+        _dial_from(message, source, settings)
     _limit(message, ir.Limits())
     return message
+
+
+def _dial_from(message: Cluster, source: str, settings: Settings) -> None:
+    message.upstream_bind_config.source_address.CopyFrom(socket_address(source, 0).socket_address)
+    if settings.mark:
+        # A cluster's own bind configuration replaces the bootstrap's, mark and all.
+        message.upstream_bind_config.socket_options.add(
+            description="mark",
+            level=_SOL_SOCKET,
+            name=_SO_MARK,
+            int_value=settings.mark,
+            state=socket_option_pb2.SocketOption.STATE_PREBIND,
+        )
 
 
 def _limit(message: Cluster, limits: ir.Limits) -> None:
@@ -198,7 +276,9 @@ def _watch(message: Cluster, outliers: ir.OutlierDetection | None) -> None:
     message.common_lb_config.healthy_panic_threshold.value = float(outliers.min_health_percent)
 
 
-def _speak(message: Cluster, protocol: ir.Protocol, limits: ir.Limits, *, h2_upgrade: bool) -> None:
+def _speak(
+    message: Cluster, protocol: ir.Protocol, limits: ir.Limits, *, h2_upgrade: bool, names_host: bool = False
+) -> None:
     """Choose the protocol towards the endpoints; `AUTO` speaks what the client spoke."""
     options = HttpProtocolOptions()
     http2 = protocol_pb2.Http2ProtocolOptions()
@@ -211,6 +291,8 @@ def _speak(message: Cluster, protocol: ir.Protocol, limits: ir.Limits, *, h2_upg
         options.use_downstream_protocol_config.http2_protocol_options.CopyFrom(http2)
     else:
         options.explicit_http_config.http_protocol_options.SetInParent()
+    if names_host:
+        options.upstream_http_protocol_options.auto_sni = True
     common = options.common_http_protocol_options
     if limits.idle_timeout_s is not None:
         common.idle_timeout.CopyFrom(duration(limits.idle_timeout_s))

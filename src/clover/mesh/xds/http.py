@@ -175,6 +175,9 @@ def sidecar_manager(
     # Keeps an id that is there; a request that starts inside the chain gets one too.
     manager.generate_request_id.value = True
     manager.stream_idle_timeout.FromSeconds(0)
+    if direction == "inbound":
+        # Towards other functions Envoy drops the header, so that what the next sidecar says of its caller stands alone.
+        _tell_caller(manager, HttpConnectionManager.APPEND_FORWARD)
     if inline is None:
         manager.rds.route_config_name = table
         manager.rds.config_source.CopyFrom(over_ads())
@@ -189,6 +192,8 @@ def gateway_manager(identity: ir.Identity, settings: Settings, *, guard: ir.Guar
     filters = (*answering, *_guarding(guard), *_policy_filters())
     manager = _manager(identity, settings, direction="gateway", filters=filters)
     manager.use_remote_address.value = True
+    # A client without a certificate proves nothing: then the header is dropped.
+    _tell_caller(manager, HttpConnectionManager.SANITIZE_SET)
     manager.xff_num_trusted_hops = 0
     # Envoy would write its own address in the place of a client on the loopback interface.
     manager.skip_xff_append = True
@@ -200,6 +205,14 @@ def gateway_manager(identity: ir.Identity, settings: Settings, *, guard: ir.Guar
     manager.rds.route_config_name = table
     manager.rds.config_source.CopyFrom(over_ads())
     return manager
+
+
+def _tell_caller(manager: HttpConnectionManager, how: HttpConnectionManager.ForwardClientCertDetails) -> None:
+    """Let `x-forwarded-client-cert` say who called, as far as mutual TLS has proved it."""
+    manager.forward_client_cert_details = how
+    manager.set_current_client_cert_details.subject.value = True
+    manager.set_current_client_cert_details.uri = True
+    manager.set_current_client_cert_details.dns = True
 
 
 def socket_address(address: str, port: int) -> address_pb2.Address:

@@ -10,10 +10,11 @@ from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
 from envoy.type.v3 import percent_pb2
 
 from clover.mesh import ir
+from clover.mesh.authentication import FILTER, PAYLOAD
 from clover.mesh.xds import clusters
 from clover.mesh.xds.clusters import duration
 from clover.mesh.xds.http import CORS, FAULT
@@ -98,7 +99,7 @@ def _to_function(name: str, cluster: str, *, conditions: tuple[str, ...], match:
 
 @lru_cache(maxsize=8192)
 def _route(route: ir.Route) -> route_components_pb2.Route:
-    message = route_components_pb2.Route(name=route.name, match=_match(route.match))
+    message = route_components_pb2.Route(name=route.name, match=_match(route.match), stat_prefix=route.stat_prefix)
     match route.action:
         case ir.Forward():
             message.route.CopyFrom(_forward(route, route.action))
@@ -166,6 +167,21 @@ def _match(match: ir.RequestMatch) -> route_components_pb2.RouteMatch:
             parameter.present_match = True
         else:
             parameter.string_match.CopyFrom(_string(test.match))
+    result.dynamic_metadata.extend(map(_claim, match.claims))
+    return result
+
+
+def _claim(test: ir.ClaimMatch) -> metadata_pb2.MetadataMatcher:
+    """Return a test of what the JWT filter has noted: of a text, or of any text in a list."""
+    if test.match.kind is ir.MatchKind.PRESENT:
+        wanted = value_pb2.ValueMatcher(present_match=True)
+    else:
+        wanted = value_pb2.ValueMatcher(string_match=_string(test.match))
+    result = metadata_pb2.MetadataMatcher(
+        filter=FILTER, path=[{"key": key} for key in (PAYLOAD, *test.path)], invert=test.invert
+    )
+    in_list = value_pb2.ValueMatcher(list_match=value_pb2.ListMatcher(one_of=wanted))
+    result.value.or_match.value_matchers.extend([in_list, wanted])
     return result
 
 

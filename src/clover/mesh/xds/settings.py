@@ -19,6 +19,11 @@ class Settings:
     """Connections to the gateway begin with a PROXY protocol header (whose client it is); others are closed."""
     detection_timeout_s: float = 0.0
     """How long a client of a protocol-detected port may stay silent before its bytes count as TCP; 0: for ever."""
+    way_out: str = ""
+    """
+    Folder with a Unix socket for each endpoint that the network of the workloads does not reach, and whose name nobody
+    there could resolve; '': proxies reach endpoints and resolve names themselves.
+    """
     otlp_cluster: str = "clover-otlp"
     """Bootstrap cluster that takes spans and access logs; '': neither is sent."""
     log_flush_s: float = 0.5
@@ -29,3 +34,4 @@ class Settings:
 
 OTLP_CLUSTER = "clover-otlp"
 XDS_CLUSTER = "clover-xds"
+DEFAULTS = Settings()

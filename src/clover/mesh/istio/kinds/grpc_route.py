@@ -75,7 +75,7 @@ class GRPCRouteSpec(Part):
 class GRPCRoute(GatewayApiResource):
     """The Gateway API's GRPCRoute."""
 
-    api_versions = ("gateway.networking.k8s.io/v1",)
+    api_versions = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2")
 
     kind: Literal["GRPCRoute"] = "GRPCRoute"
     spec: GRPCRouteSpec = GRPCRouteSpec()

@@ -48,8 +48,6 @@ class StringMatch(OptionalMatch):
 class HTTPMatchRequest(Part):
     """Which requests a rule takes: all of its tests hold."""
 
-    unsupported = frozenset({"statPrefix"})
-
     name: str = ""
     uri: StringMatch | None = None
     ignore_uri_case: StrictBool = False
@@ -63,6 +61,8 @@ class HTTPMatchRequest(Part):
     source_labels: dict[str, str] = Field(default_factory=dict)
     source_namespace: str = ""
     gateways: tuple[str, ...] = ()
+    stat_prefix: str = ""
+    """Statistics of the route get names of their own, below `vhost.<virtual host>.route.<prefix>`."""
 
 
 class PortSelector(Part):
@@ -283,9 +283,9 @@ class HTTPMirrorPolicy(Part):
 class CorsPolicy(Part):
     """Which other origins may read the answers."""
 
-    unsupported = frozenset({"allowOrigin"})
-
     allow_origins: tuple[StringMatch, ...] = ()
+    allow_origin: tuple[NonEmpty, ...] = ()
+    """The older way to say exact origins; not asked where there are `allow_origins`."""
     allow_methods: tuple[NonEmpty, ...] = ()
     allow_headers: tuple[NonEmpty, ...] = ()
     expose_headers: tuple[NonEmpty, ...] = ()
@@ -294,16 +294,23 @@ class CorsPolicy(Part):
     unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] = "UNSPECIFIED"
 
 
+class Delegate(Part):
+    """A VirtualService without hosts, whose rules stand in the place of this one."""
+
+    name: NonEmpty
+    namespace: str = ""
+    """Empty: that of the VirtualService that delegates."""
+
+
 class HTTPRoute(Part):
     """A rule: the requests it takes, and what happens to them."""
-
-    unsupported = frozenset({"delegate"})
 
     name: str = ""
     match: tuple[HTTPMatchRequest, ...] = ()
     route: tuple[HTTPRouteDestination, ...] = ()
     redirect: HTTPRedirect | None = None
     direct_response: HTTPDirectResponse | None = None
+    delegate: Delegate | None = None
     rewrite: HTTPRewrite | None = None
     headers: Headers = Headers()
     timeout: Duration | None = None
@@ -332,16 +339,73 @@ class HTTPRoute(Part):
         return tuple((copy.destination, copy.percentage.value if copy.percentage else 100.0) for copy in self.mirrors)
 
 
+class RouteDestination(Part):
+    """A destination's share of a rule's connections."""
+
+    destination: Destination
+    weight: Share = 0
+    """A single destination gets everything, whatever its weight."""
+
+
+class ConnectionMatch(Part):
+    """Which connections a rule takes, as far as TCP and TLS agree: all of its tests hold."""
+
+    destination_subnets: tuple[NonEmpty, ...] = ()
+    """IPv4 or IPv6 addresses or networks, one of which the client dialled."""
+    port: Port | None = None
+    source_labels: dict[str, str] = Field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+
+
+class L4MatchAttributes(ConnectionMatch):
+    """Which connections a TCP rule takes."""
+
+    unsupported = frozenset({"sourceSubnet"})
+
+
+class TLSMatchAttributes(ConnectionMatch):
+    """Which connections a TLS rule takes, by what the client says before anything is encrypted."""
+
+    sni_hosts: tuple[NonEmpty, ...] = Field(min_length=1)
+
+
+class TCPRoute(Part):
+    """A rule for connections whose bytes nobody reads."""
+
+    match: tuple[L4MatchAttributes, ...] = ()
+    route: tuple[RouteDestination, ...] = Field(min_length=1)
+
+
+class TLSRoute(Part):
+    """A rule for TLS that is not terminated here."""
+
+    match: tuple[TLSMatchAttributes, ...] = Field(min_length=1)
+    route: tuple[RouteDestination, ...] = Field(min_length=1)
+
+
 class VirtualServiceSpec(Part):
-    """How requests for some hosts are routed."""
+    """How requests and connections for some hosts are routed."""
 
-    unsupported = frozenset({"tls", "tcp"})
-
-    hosts: tuple[NonEmpty, ...] = Field(min_length=1)
+    hosts: tuple[NonEmpty, ...] = ()
+    """Empty: a delegate, which says nothing until another VirtualService delegates to it."""
     gateways: tuple[NonEmpty, ...] = ()
     """Empty: `mesh`, which is every sidecar."""
-    http: tuple[HTTPRoute, ...] = Field(min_length=1)
+    http: tuple[HTTPRoute, ...] = ()
+    tls: tuple[TLSRoute, ...] = ()
+    tcp: tuple[TCPRoute, ...] = ()
     export_to: ExportTo = ()
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not (self.http or self.tls or self.tcp):
+            raise PydanticCustomError("empty", "there are no rules, expected 'http', 'tls' or 'tcp'")
+        if not self.hosts:
+            for name in ("gateways", "tls", "tcp"):
+                if getattr(self, name):
+                    what = "there are no 'hosts', so this is a delegate, and a delegate has no {name}"
+                    raise PydanticCustomError("delegate", what, {"name": repr(name)})
+        return self
 
 
 class VirtualService(NetworkingResource):
@@ -349,3 +413,8 @@ class VirtualService(NetworkingResource):
 
     kind: Literal["VirtualService"] = "VirtualService"
     spec: VirtualServiceSpec
+
+    @property
+    def is_delegate(self) -> bool:
+        """Whether its rules are only for others to delegate to."""
+        return not self.spec.hosts
