@@ -9,9 +9,9 @@ import yaml
 
 def test_without_a_running_chain_every_command_says_how_to_start_one(clover, run_root):
     for command in (
-        ["status"], ["traces"], ["trace"], ["get"], ["logs", "waf"], ["proxy", "waf"], ["alerts"], ["changes"], ["lost"],
+        ["status"], ["traces"], ["trace"], ["get"], ["logs", "waf"], ["proxy", "waf"], ["alerts"], ["changes"],
         ["control"], ["control", "waf"], ["control", "waf", "set", "mode=off"], ["ids", "rule", "list"],
-        ["firewall", "list"],
+        ["firewall", "list"], ["lost"],
     ):  # fmt: skip
         assert clover(*command) == (
             2,

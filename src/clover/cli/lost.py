@@ -1,0 +1,30 @@
+"""`clover lost`: requests and connections that a proxy refused or could not deliver: where, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clover.cli import api, events, render_events
+
+
+def lost(
+    since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of this last time: 30s, 5m, 2h.")] = "",
+    function: Annotated[
+        str, typer.Option(metavar="FUNCTION", help="Only those that this function's sidecar, or the `gateway`, ended.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest, at most so many.")] = 100,
+    chain: api.ChainOption = "",
+    as_json: api.JsonOption = False,
+) -> None:
+    """List requests and connections that a proxy ended itself, the newest last, with the reason."""
+    events.show(
+        api.find(chain),
+        "lost",
+        events.query(since=since, function=function, limit=limit),
+        follow=False,
+        as_json=as_json,
+        columns=render_events.LOST,
+        row=render_events.lost,
+    )
