@@ -10,12 +10,11 @@ from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_option_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
-from google.protobuf import duration_pb2
 
 from clover.mesh import ir
 from clover.mesh.xds import tls
 from clover.mesh.xds.http import over_ads, socket_address
-from clover.mesh.xds.resource import ENDPOINTS, Resource, packed, resource
+from clover.mesh.xds.resource import ENDPOINTS, Resource, duration, packed, resource
 from clover.mesh.xds.settings import DEFAULTS, Settings
 
 BLACK_HOLE = "BlackHoleCluster"
@@ -40,13 +39,6 @@ _POLICIES = {
     ir.Balancing.RING_HASH: Cluster.RING_HASH,
     ir.Balancing.MAGLEV: Cluster.MAGLEV,
 }
-
-
-def duration(seconds: float) -> duration_pb2.Duration:
-    """Return seconds as protobuf counts them, to the nearest microsecond."""
-    result = duration_pb2.Duration()
-    result.FromMicroseconds(round(seconds * 1_000_000))
-    return result
 
 
 def resolves_names(cluster: ir.Cluster, settings: Settings) -> bool:
