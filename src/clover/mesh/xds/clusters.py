@@ -13,8 +13,8 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 
 from clover.mesh import ir
 from clover.mesh.xds import tls
-from clover.mesh.xds.http import over_ads, socket_address
-from clover.mesh.xds.resource import ENDPOINTS, Resource, duration, packed, resource
+from clover.mesh.xds.messages import duration, over_ads, socket_address
+from clover.mesh.xds.resource import ENDPOINTS, Resource, packed, resource
 from clover.mesh.xds.settings import DEFAULTS, Settings
 
 BLACK_HOLE = "BlackHoleCluster"

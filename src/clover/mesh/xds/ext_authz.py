@@ -15,8 +15,8 @@ from envoy.type.matcher.v3.string_pb2 import ListStringMatcher, StringMatcher
 from envoy.type.matcher.v3.value_pb2 import ValueMatcher
 
 from clover.mesh.access import Authorizer, HttpCheck, Text
+from clover.mesh.xds.messages import duration
 from clover.mesh.xds.rbac import string
-from clover.mesh.xds.resource import duration
 
 PREFIX = "istio-ext-authz"
 """How the names of CUSTOM policies' rules begin."""

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2, extension_pb2
-from envoy.config.listener.v3 import listener_components_pb2
+from envoy.config.core.v3 import base_pb2, extension_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
@@ -18,10 +17,10 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 )
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2 as early_pb2
 from envoy.extensions.request_id.uuid.v3 import uuid_pb2
-from google.protobuf.message import Message
 
 from clover.mesh import ir
 from clover.mesh.xds import access, authentication, telemetry
+from clover.mesh.xds.messages import over_ads
 from clover.mesh.xds.resource import packed
 from clover.mesh.xds.settings import Settings
 
@@ -40,21 +39,6 @@ _VALID_TRACEPARENT = " && ".join(
         f"!{_GIVEN}.matches('^ff|^..-0+-|-0+-..$')",
     )
 )
-
-
-def over_ads() -> config_source_pb2.ConfigSource:
-    """Say that a resource comes over the same stream as all others, however long that takes."""
-    source = config_source_pb2.ConfigSource(
-        ads=config_source_pb2.AggregatedConfigSource(), resource_api_version=config_source_pb2.ApiVersion.V3
-    )
-    # Without this, a listener whose routes are late goes live after 15 s and answers 404.
-    source.initial_fetch_timeout.FromSeconds(0)
-    return source
-
-
-def network_filter(name: str, config: Message) -> listener_components_pb2.Filter:
-    """Wrap a network filter's configuration."""
-    return listener_components_pb2.Filter(name=f"envoy.filters.network.{name}", typed_config=packed(config))
 
 
 @lru_cache(maxsize=1)
@@ -213,8 +197,3 @@ def _tell_caller(manager: HttpConnectionManager, how: HttpConnectionManager.Forw
     manager.set_current_client_cert_details.subject.value = True
     manager.set_current_client_cert_details.uri = True
     manager.set_current_client_cert_details.dns = True
-
-
-def socket_address(address: str, port: int) -> address_pb2.Address:
-    """Return an IP address and TCP port as Envoy writes them."""
-    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=address, port_value=port))

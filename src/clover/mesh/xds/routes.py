@@ -17,7 +17,8 @@ from clover.mesh import ir
 from clover.mesh.authentication import FILTER, PAYLOAD
 from clover.mesh.xds import clusters
 from clover.mesh.xds.http import CORS, FAULT
-from clover.mesh.xds.resource import CLUSTER, Resource, duration, packed, resource
+from clover.mesh.xds.messages import duration
+from clover.mesh.xds.resource import CLUSTER, Resource, packed, resource
 
 _MAX_DIRECT_RESPONSE_BYTES = 1 << 20
 _SAME_HOST_ATTEMPTS = 5

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clover.mesh import ir
-from clover.mesh.xds import clusters, compile, listeners, routes
+from clover.mesh.xds import clusters, compile, inbound, routes
 from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES
 from clover.mesh.xds.settings import Settings
 from harness import envoy, proxies
@@ -105,7 +105,7 @@ def test_only_detected_ports_are_looked_into():
         ir.InboundPort(port=port, protocol=protocol, service=proxies.LB)
         for port, protocol in ((9180, ir.Protocol.AUTO), (50054, ir.Protocol.HTTP2), (25, ir.Protocol.TCP))
     )
-    message = envoy.message(listeners.virtual_inbound(ports, ir.UNGUARDED, proxies.SIDECAR, Settings()))
+    message = envoy.message(inbound.virtual_inbound(ports, ir.UNGUARDED, proxies.SIDECAR, Settings()))
 
     inspector = message.listener_filters[-1]
     assert inspector.filter_disabled.not_match.destination_port_range.start == 9180
