@@ -6,18 +6,19 @@ stand in a cluster's configuration. What is Clover's own stands beside it.
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from clover.spec.configuration import Part, Port, Seconds
 
 _TRUST_DOMAIN = r"^[a-z0-9]([-a-z0-9._]*[a-z0-9])?$"
 TrustDomain = Annotated[str, Field(max_length=255, pattern=_TRUST_DOMAIN)]
-_TOKEN = r"[A-Za-z0-9_.-]+"
-HeaderName = Annotated[str, Field(max_length=256, pattern=rf"^{_TOKEN}$")]
-HeaderNames = Annotated[str, Field(max_length=256, pattern=rf"^\*?{_TOKEN}$|^{_TOKEN}\*$")]
+_LETTERS = r"[A-Za-z0-9_.-]+"
+HeaderName = Annotated[str, Field(max_length=256, pattern=rf"^{_LETTERS}$")]
+HeaderNames = Annotated[str, Field(max_length=256, pattern=rf"^\*?{_LETTERS}$|^{_LETTERS}\*$")]
 """A name, or with a `*` at one end all that begin or end so; `*` alone is not one of Istio's."""
 HeaderText = Annotated[str, Field(max_length=16384, pattern=r"^[ -~]*$")]
 Status = Annotated[
@@ -30,6 +31,13 @@ DAY_S = 86400.0
 
 def _list_of(item: Any) -> Any:
     return Annotated[tuple[item, ...], Field(strict=False, max_length=64)]
+
+
+def _provider_name(text: str) -> str:
+    """It becomes part of names that Envoy compares by their beginning."""
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", text):
+        raise PydanticCustomError("provider", "expected lower-case letters, digits and '-' such as 'my-authorizer'")
+    return text
 
 
 class OutboundTrafficPolicy(Part):
@@ -91,7 +99,7 @@ class ExtAuthzHttp(_ExtAuthz):
 class ExtensionProvider(Part):
     """What a policy may name: an external authorizer."""
 
-    name: Annotated[str, Field(max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+    name: Annotated[str, Field(max_length=63), AfterValidator(_provider_name)]
     """What policies call it."""
     envoy_ext_authz_grpc: ExtAuthzGrpc | None = None
     """An authorizer that is asked by gRPC."""

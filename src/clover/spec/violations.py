@@ -30,6 +30,7 @@ _EXPECTED = {
     "model_type": "a mapping",
     "tuple_type": "a list",
 }
+_HEADERS = "the name of a header, or one with '*' at one end such as 'x-custom-*'"
 _PATTERN_OF = {
     "path": "a path: '/', then letters, digits and . _ ~ / -",
     "uncachedPaths": "a path: '/', then letters, digits and . _ ~ / -",
@@ -40,6 +41,11 @@ _PATTERN_OF = {
     "trustDomain": "a host name in lower case such as 'cluster.local'",
     "trustDomainAliases": "a host name in lower case such as 'cluster.local'",
     "statusOnError": "an HTTP status such as '403'",
+    "pathPrefix": "a path that begins with '/'",
+    "includeRequestHeadersInCheck": _HEADERS,
+    "headersToUpstreamOnAllow": _HEADERS,
+    "headersToDownstreamOnDeny": _HEADERS,
+    "headersToDownstreamOnAllow": _HEADERS,
 }
 """What a field's pattern says, in words."""
 
