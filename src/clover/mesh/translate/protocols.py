@@ -8,7 +8,7 @@ from clover.mesh.istio.registry import ServicePort
 
 _PROTOCOLS = {
     "HTTP": Protocol.HTTP,
-    "GRPC-WEB": Protocol.HTTP,
+    "GRPC-WEB": Protocol.HTTP2,
     "HTTP2": Protocol.HTTP2,
     "GRPC": Protocol.HTTP2,
 }

@@ -151,7 +151,7 @@ class _Translation:
         )
 
     def _connections_to(self, service: Service, port: ServicePort, workload: Workload) -> tuple[ir.TcpRoute, ...]:
-        """Return the routes of what is not HTTP; a port that is named for TLS has rules for TLS, every other for TCP."""
+        """Return the routes of what is not HTTP: a port for TLS has rules for TLS, every other for TCP."""
         chosen = self._policies.virtual_service_for(service, seen_from=workload.namespace)
         if chosen is None:
             return ()
