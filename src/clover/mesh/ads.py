@@ -16,7 +16,7 @@ See docs/concepts/mesh.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from clover.errors import Problem
@@ -25,6 +25,7 @@ from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, NOUNS, ROUTES
 
 _WILDCARD_TYPES = (CLUSTER, LISTENER)
 _DEPENDENTS = {CLUSTER: ENDPOINTS, LISTENER: ROUTES}
+_REFERRERS = {dependent: referrer for referrer, dependent in _DEPENDENTS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,14 @@ class _Type:
     """The proxy waits for a first answer, even an empty one."""
     sent: int = 0
 
+    # What follows from all this and the snapshot. `Stream._review` keeps it, so that who has no news costs nothing.
+    missing: set[str] = field(default_factory=set)
+    """Names that the proxy wants and does not have, or not in the version that it should have."""
+    surplus: set[str] = field(default_factory=set)
+    """Names that the proxy has and should not have."""
+    current: set[str] = field(default_factory=set)
+    """Names whose right version the proxy has, as long as it may not have asked for what they refer to."""
+
 
 class Stream:
     """The state of one configuration stream."""
@@ -108,10 +117,12 @@ class Stream:
 
     def update(self, snapshot: Snapshot) -> list[Response]:
         """Take a new snapshot; return what can be sent now."""
-        self.snapshot = snapshot
+        before, self.snapshot = self.snapshot, snapshot
         self._released = False
         for type_url, state in self._types.items():
-            wanted = snapshot.resources[type_url]
+            old, wanted = before.resources[type_url], snapshot.resources[type_url]
+            if old is not wanted:
+                self._review(type_url, [name for name in {**old, **wanted} if old.get(name) is not wanted.get(name)])
             for name, rejection in list(state.rejected.items()):
                 if name not in wanted or wanted[name].version != rejection.resource.version:
                     del state.rejected[name]
@@ -131,13 +142,19 @@ class Stream:
             if request.type_url in _WILDCARD_TYPES and not request.subscribe:
                 state.wildcard = True
             state.unanswered = request.type_url in _WILDCARD_TYPES
+            self._review(request.type_url, self.snapshot.resources[request.type_url].keys() | state.known.keys())
         if request.nonce and state.outstanding is not None and request.nonce == state.outstanding.nonce:
             self._answered(state, state.outstanding, request.error)
         for name in request.unsubscribe:
+            if name == "*":
+                state.wildcard = False
+                self._review(request.type_url, tuple(state.missing))
+                continue
             self._unsubscribe(state, name)
         for name in request.subscribe:
             if name == "*":
                 state.wildcard = True
+                self._review(request.type_url, self.snapshot.resources[request.type_url])
                 continue
             state.subscribed.add(name)
             if first and name in state.known:
@@ -146,6 +163,10 @@ class Stream:
             if not first:
                 # Asking again means "I lost it": the version alone must not keep it back.
                 state.owed.add(name)
+        self._review(request.type_url, (*request.subscribe, *request.unsubscribe))
+        if request.unsubscribe and request.type_url in _REFERRERS:
+            # Whoever refers to these may want them again.
+            self._review(_REFERRERS[request.type_url], self._types[_REFERRERS[request.type_url]].known)
         return self._pump()
 
     def release(self) -> list[Response]:
@@ -213,11 +234,9 @@ class Stream:
         state.withdrawn.clear()
         for name in response.removed:
             state.known.pop(name, None)
+        self._review(response.type_url, (*names, *response.removed))
 
     def _unsubscribe(self, state: _Type, name: str) -> None:
-        if name == "*":
-            state.wildcard = False
-            return
         for names in (state.subscribed, state.owed, state.untold, state.suspects):
             names.discard(name)
         state.rejected.pop(name, None)
@@ -283,15 +302,31 @@ class Stream:
 
     def _unasked(self, type_url: str) -> bool:
         """Tell whether the proxy has accepted a cluster (a listener) without asking for its endpoints (routes) yet."""
-        accepted, wanted = self._types[type_url].known, self.snapshot.resources[type_url]
-        asked = self._types[_DEPENDENTS[type_url]].subscribed
-        return any(
-            name not in asked
-            for resource_name, version in accepted.items()
-            if resource_name in wanted and wanted[resource_name].version == version
-            for other, name in wanted[resource_name].requires
-            if other == _DEPENDENTS[type_url]
-        )
+        state, wanted, dependent = self._types[type_url], self.snapshot.resources[type_url], _DEPENDENTS[type_url]
+        asked = self._types[dependent].subscribed
+        state.current = {
+            name
+            for name in state.current
+            if any(other == dependent and needed not in asked for other, needed in wanted[name].requires)
+        }
+        return bool(state.current)
+
+    def _review(self, type_url: str, names: Iterable[str]) -> None:
+        """Say again of some names whether the proxy has what it should have."""
+        state, wanted = self._types[type_url], self.snapshot.resources[type_url]
+        names = set(names)
+        for kept in (state.missing, state.surplus, state.current):
+            kept -= names
+        for name in names:
+            if name not in wanted:
+                if name in state.known:
+                    state.surplus.add(name)
+            elif state.known.get(name) == wanted[name].version:
+                state.current.add(name)
+                if name in state.owed:
+                    state.missing.add(name)
+            elif state.wildcard or name in state.subscribed:
+                state.missing.add(name)
 
     def _next(self, type_url: str) -> Response | None:
         """Return the next response of a type, if one is due and none is on the way."""
@@ -320,10 +355,13 @@ class Stream:
         if type_url == CLUSTER:
             # A changed cluster warms up anew and waits for its endpoints, but the proxy does not ask for them again.
             endpoints = self._types[ENDPOINTS]
-            endpoints.owed.update(endpoints.subscribed & {resource.name for resource in additions})
-        for name in (*(resource.name for resource in additions), *removals):
-            state.owed.discard(name)
-            state.untold.discard(name)
+            again = endpoints.subscribed & {resource.name for resource in additions}
+            endpoints.owed.update(again)
+            self._review(ENDPOINTS, again)
+        told = (*(resource.name for resource in additions), *removals)
+        state.owed.difference_update(told)
+        state.untold.difference_update(told)
+        self._review(type_url, told)
         return response
 
     def _additions(self, type_url: str) -> list[Resource]:
@@ -332,14 +370,10 @@ class Stream:
         flying = (
             {resource.name: resource.version for resource in state.outstanding.resources} if state.outstanding else {}
         )
-        names = sorted(wanted) if state.wildcard else sorted(state.subscribed & wanted.keys())
         return [
             wanted[name]
-            for name in names
-            if (state.known.get(name) != wanted[name].version or name in state.owed)
-            and flying.get(name) != wanted[name].version
-            and name not in state.rejected
-            and not self._held(wanted[name])
+            for name in sorted(state.missing)
+            if flying.get(name) != wanted[name].version and name not in state.rejected and not self._held(wanted[name])
         ]
 
     def _removals(self, type_url: str) -> list[str]:
@@ -350,7 +384,7 @@ class Stream:
         """
         state, wanted = self._types[type_url], self.snapshot.resources[type_url]
         if type_url in _WILDCARD_TYPES:
-            return sorted(state.known.keys() - wanted.keys())
+            return sorted(state.surplus)
         return sorted(state.untold - wanted.keys())
 
     def _may_remove(self, type_url: str) -> bool:

@@ -117,8 +117,11 @@ class Server:
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while not self._is_answered(nodes):
-                    await self._news.wait()
+                while late := self._awaited(nodes):
+                    # One after the other, since a thousand proxies make thousands of pieces of news.
+                    for node in late:
+                        while self._is_awaited(node, nodes):
+                            await self._news.wait()
         return self._acknowledgement(generation)
 
     def _status(self, node: str, snapshot: Snapshot) -> NodeStatus:
@@ -133,10 +136,14 @@ class Server:
             types=stream.status if stream is not None else {},
         )
 
-    def _is_answered(self, nodes: Collection[str] | None) -> bool:
-        if nodes is None:
-            nodes = [node for node in self._snapshots if node in self._connections or node not in self._last]
-        return all(node in self._connections and self._connections[node].stream.settled for node in nodes)
+    def _awaited(self, named: Collection[str] | None) -> list[str]:
+        return [node for node in (self._snapshots if named is None else named) if self._is_awaited(node, named)]
+
+    def _is_awaited(self, node: str, named: Collection[str] | None) -> bool:
+        """Tell whether the answer of a proxy is still to come; one that went away is waited for if it is named."""
+        if node not in self._connections:
+            return named is not None or node not in self._last
+        return not self._connections[node].stream.settled
 
     def _acknowledgement(self, generation: int) -> Acknowledgement:
         accepted, refused, disconnected, pending = [], [], [], []
