@@ -10,8 +10,12 @@ from clover.telemetry.query.answers import Answers
 from clover.telemetry.query.events import Window
 from clover.telemetry.query.outcomes import why
 
-_NORMAL = ("", "-", "via_upstream", "direct_response")
-"""What the details say of an answer that came from a function, or that a policy is meant to give."""
+_ENDED = """(
+            LogAttributes['flags'] NOT IN ('', '-')
+            OR LogAttributes['details'] NOT IN ('', '-', 'via_upstream', 'direct_response')
+            OR LogAttributes['terminal'] NOT IN ('', '-')
+            OR LogAttributes['route'] = 'block_all')"""
+"""Not so: what a function answered, and what a policy is meant to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +66,7 @@ async def lost(store: Answers, wanted: Window) -> list[Lost]:
 def statement(wanted: Window) -> tuple[str, dict[str, Any]]:
     """Return the SELECT that lists records of what proxies ended, the newest first, and its parameters."""
     conditions = ["Log = 'envoy'", _ENDED]
-    parameters: dict[str, Any] = {"limit": wanted.limit, "normal": list(_NORMAL)}
+    parameters: dict[str, Any] = {"limit": wanted.limit}
     if wanted.since_s:
         conditions.append("Timestamp >= now64(9) - toIntervalMillisecond({since_ms:UInt64})")
         parameters["since_ms"] = int(wanted.since_s * 1000)
@@ -75,13 +79,6 @@ def statement(wanted: Window) -> tuple[str, dict[str, Any]]:
         FROM otel_logs WHERE {" AND ".join(conditions)}
         ORDER BY Timestamp DESC LIMIT {{limit:UInt64}}"""  # noqa: S608 -- made of our own words alone
     return sql, parameters
-
-
-_ENDED = """(
-            LogAttributes['flags'] NOT IN ('', '-')
-            OR LogAttributes['details'] NOT IN {normal:Array(String)}
-            OR LogAttributes['terminal'] NOT IN ('', '-')
-            OR LogAttributes['route'] = 'block_all')"""
 
 
 def _lost(row: Mapping[str, Any]) -> Lost:
