@@ -46,12 +46,16 @@ def _router() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
 
 
-@lru_cache(maxsize=1)
-def _policy_filters() -> tuple[HttpFilter, ...]:
-    """Return the filters that routes may configure: such a route switches them on, all others pay nothing for them."""
+@lru_cache(maxsize=2)
+def _policy_filters(*, always: bool = False) -> tuple[HttpFilter, ...]:
+    """
+    Return the filters that routes may configure: such a route switches them on, all others pay nothing for them.
+
+    `always` is for where a token may lead a request to another route, which is too late to switch anything on.
+    """
     return (
-        HttpFilter(name=FAULT, typed_config=packed(fault_pb2.HTTPFault()), disabled=True),
-        HttpFilter(name=CORS, typed_config=packed(cors_pb2.Cors()), disabled=True),
+        HttpFilter(name=FAULT, typed_config=packed(fault_pb2.HTTPFault()), disabled=not always),
+        HttpFilter(name=CORS, typed_config=packed(cors_pb2.Cors()), disabled=not always),
     )
 
 
@@ -173,7 +177,8 @@ def sidecar_manager(
 def gateway_manager(identity: ir.Identity, settings: Settings, *, guard: ir.Guard, table: str) -> HttpConnectionManager:
     """Return a manager that trusts nothing from outside but a well-formed trace context, and names every request."""
     answering = (_answer_with_trace(),) if settings.otlp_cluster else ()
-    filters = (*answering, *_guarding(guard), *_policy_filters())
+    policy = _policy_filters(always=guard.authentication.decides_routes)
+    filters = (*answering, *_guarding(guard), *policy)
     manager = _manager(identity, settings, direction="gateway", filters=filters)
     manager.use_remote_address.value = True
     # A client without a certificate proves nothing: then the header is dropped.
