@@ -203,6 +203,7 @@ def policy_for(rule: DestinationRule | None, port: int, subset: Subset | None = 
                 load_balancer=policy.load_balancer or merged.load_balancer,
                 connection_pool=policy.connection_pool or merged.connection_pool,
                 outlier_detection=policy.outlier_detection or merged.outlier_detection,
+                tls=policy.tls or merged.tls,
             )
     return merged
 
@@ -225,6 +226,7 @@ def _parts(policy: PolicyParts) -> PolicyParts:
         load_balancer=policy.load_balancer,
         connection_pool=policy.connection_pool,
         outlier_detection=policy.outlier_detection,
+        tls=policy.tls,
     )
 
 

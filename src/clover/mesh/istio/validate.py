@@ -14,9 +14,13 @@ from typing import Any
 from clover.errors import Problem
 from clover.kit.documents import Document
 from clover.mesh.istio import (
+    attached_route_rules,
+    attachment_rules,
     claims,
     destination_rules,
+    gateway_api_rules,
     gateway_rules,
+    peer_authentications,
     request_authentications,
     resources,
     routing_rules,
@@ -31,7 +35,11 @@ _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
     "VirtualService": (*routing_rules.RULES, *claims.RULES),
     "DestinationRule": destination_rules.RULES,
     "Gateway": gateway_rules.RULES,
+    "PeerAuthentication": peer_authentications.RULES,
     "RequestAuthentication": request_authentications.RULES,
+    "Gateway.gateway.networking.k8s.io": gateway_api_rules.RULES,
+    "HTTPRoute": (*attachment_rules.RULES, *attached_route_rules.HTTP_RULES),
+    "GRPCRoute": (*attachment_rules.RULES, *attached_route_rules.GRPC_RULES),
 }
 
 

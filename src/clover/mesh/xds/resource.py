@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import any_pb2
 from google.protobuf.message import Message
 
 _PREFIX = "type.googleapis.com/"
@@ -61,13 +61,6 @@ def resource(
         requires=tuple(sorted(set(requires))),
         sources=tuple(sorted(set(sources))),
     )
-
-
-def duration(seconds: float) -> duration_pb2.Duration:
-    """Return seconds as protobuf counts them, to the nearest microsecond."""
-    result = duration_pb2.Duration()
-    result.FromMicroseconds(round(seconds * 1_000_000))
-    return result
 
 
 def packed(message: Message) -> any_pb2.Any:

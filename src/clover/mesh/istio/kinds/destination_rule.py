@@ -123,14 +123,34 @@ class OutlierDetection(Part):
     min_health_percent: WholePercentage = 0
 
 
+class ClientTLSSettings(Part):
+    """Whether connections to a service are encrypted, and what both sides show for it."""
+
+    unsupported = frozenset({"caCrl"})
+
+    mode: Literal["DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"] = "DISABLE"
+    client_certificate: str = ""
+    """Path of a file, as are the next two."""
+    private_key: str = ""
+    ca_certificates: str = ""
+    """Authorities of the server's certificate; empty: those that the machine believes, and `system` says so."""
+    credential_name: str = ""
+    """Name of a folder with `tls.crt`, `tls.key` and `ca.crt`, in place of the three files."""
+    subject_alt_names: tuple[NonEmpty, ...] = ()
+    sni: str = ""
+    insecure_skip_verify: StrictBool = False
+
+
 class PolicyParts(Part):
     """The parts that a policy has for a port as for a whole service."""
 
-    unsupported = frozenset({"tls", "tunnel", "proxyProtocol", "retryBudget"})
+    unsupported = frozenset({"tunnel", "proxyProtocol", "retryBudget"})
 
     load_balancer: LoadBalancerSettings | None = None
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
+    tls: ClientTLSSettings | None = None
+    """None: what the mesh does by itself (auto-mTLS)."""
 
 
 class PortTrafficPolicy(PolicyParts):
