@@ -96,12 +96,10 @@ def _conflict(wide: HTTPMatchRequest, narrow: HTTPMatchRequest) -> bool:
     return (
         any(_texts_conflict(outer, inner) for outer, inner in pairs if outer and inner)
         or wide.ignore_uri_case != narrow.ignore_uri_case
-        or None not in (wide.port, narrow.port)
-        and wide.port != narrow.port
+        or (None not in (wide.port, narrow.port) and wide.port != narrow.port)
         or wide.source_namespace not in ("", narrow.source_namespace)
         or any(outer != inner for outer, inner in _shared(wide.source_labels, narrow.source_labels))
-        or bool(wide.gateways)
-        and not set(narrow.gateways) <= set(wide.gateways)
+        or (bool(wide.gateways) and not set(narrow.gateways) <= set(wide.gateways))
     )
 
 

@@ -11,7 +11,7 @@ from clover.mesh.istio.policies import LOOPBACK, Policies, bound_to, served_doma
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.resources import Gateway, VirtualService
 from clover.mesh.translate import gateway_api
-from clover.mesh.translate.routes import Place, routes_from
+from clover.mesh.translate.routes import Place, merged, routes_from
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,31 +63,39 @@ def _listeners(workload: Workload, policies: Policies) -> tuple[_Listener, ...]:
 def _virtual_hosts(
     listener: _Listener, workload: Workload, registry: Registry, policies: Policies
 ) -> tuple[ir.VirtualHost, ...]:
-    """Return a virtual host for each Host value that is served here; the most specific host decides."""
-    chosen: dict[str, tuple[str, VirtualService, Gateway]] = {}
+    """
+    Return a virtual host for each Host value that is served here; the most specific host decides.
+
+    Rules of several VirtualServices for one host are put together, in the order of the VirtualServices' names.
+    """
+    chosen: dict[str, tuple[str, list[tuple[VirtualService, Gateway]]]] = {}
     for gateway, server in listener.servers:
         name = f"{gateway.metadata.namespace}/{gateway.metadata.name}"
         for service in policies.virtual_services:
-            if name not in bound_to(service):
+            if name not in bound_to(service) or not service.spec.http:
                 continue
             for host, domain in served_domains(service, gateway, server):
-                if domain in chosen and hosts.specificity(host) <= hosts.specificity(chosen[domain][0]):
-                    continue
-                chosen[domain] = host, service, gateway
+                if domain not in chosen or hosts.specificity(host) > hosts.specificity(chosen[domain][0]):
+                    chosen[domain] = host, []
+                if host == chosen[domain][0] and (service, gateway) not in chosen[domain][1]:
+                    chosen[domain][1].append((service, gateway))
     return tuple(
         ir.VirtualHost(
             name=f"{domain}:{listener.port}",
             domains=(domain,),
-            routes=routes_from(
-                service,
-                Place(
-                    registry=registry,
-                    policies=policies,
-                    workload=workload,
-                    port=listener.port,
-                    gateways=frozenset({f"{gateway.metadata.namespace}/{gateway.metadata.name}"}),
-                ),
+            routes=merged(
+                routes_from(
+                    service,
+                    Place(
+                        registry=registry,
+                        policies=policies,
+                        workload=workload,
+                        port=listener.port,
+                        gateways=frozenset({f"{gateway.metadata.namespace}/{gateway.metadata.name}"}),
+                    ),
+                )
+                for service, gateway in sorted(found, key=lambda pair: resources.key(pair[0]))
             ),
         )
-        for domain, (_, service, gateway) in chosen.items()
+        for domain, (_, found) in chosen.items()
     )

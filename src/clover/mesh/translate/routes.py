@@ -107,7 +107,7 @@ def merged(tables: Iterable[tuple[ir.Route, ...]]) -> tuple[ir.Route, ...]:
 
     As in Istio, what is left is the order of the tables; of several that take every request the first one decides.
     """
-    routes = [route for table in tables for route in table]
+    routes = list(dict.fromkeys(route for table in tables for route in table))
     last = next((route for route in routes if takes_everything(route.match)), None)
     return (*(route for route in routes if not takes_everything(route.match)), *((last,) if last else ()))
 

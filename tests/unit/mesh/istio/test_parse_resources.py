@@ -26,24 +26,29 @@ def problems(text):
 
 
 def test_a_field_of_istio_that_clover_does_not_carry_out_is_refused_by_name():
-    (problem,) = refused(virtual_service("[{route: [{destination: {host: lb}}]}]", more="tls: []"))
+    (problem,) = refused(virtual_service("[{retries: {retryRemoteLocalities: true}}]"))
 
     assert str(problem) == (
-        "policy.yaml:8:3: error: VirtualService default/lb: field 'spec.tls' is not supported by Clover [CLV4103]"
+        "policy.yaml:7:21: error: VirtualService default/lb: "
+        "field 'spec.http[0].retries.retryRemoteLocalities' is not supported by Clover [CLV4103]"
     )
 
 
 @pytest.mark.parametrize(
     ("text", "field"),
     [
-        (virtual_service("[{delegate: {name: x}}]"), "spec.http[0].delegate"),
-        (virtual_service("[{match: [{statPrefix: x}]}]"), "spec.http[0].match[0].statPrefix"),
+        (
+            virtual_service(
+                "[]", more="tcp: [{route: [{destination: {host: x}}], match: [{sourceSubnet: '1.2.3.4'}]}]"
+            ),
+            "spec.tcp[0].match[0].sourceSubnet",
+        ),
         (virtual_service("[{retries: {retryRemoteLocalities: true}}]"), "spec.http[0].retries.retryRemoteLocalities"),
         (
             virtual_service("[{fault: {delay: {fixedDelay: 1s, exponentialDelay: 1s}}}]"),
             "spec.http[0].fault.delay.exponentialDelay",
         ),
-        (virtual_service("[{corsPolicy: {allowOrigin: ['*']}}]"), "spec.http[0].corsPolicy.allowOrigin"),
+        (virtual_service("[{fault: {abort: {http2Error: x}}}]"), "spec.http[0].fault.abort.http2Error"),
         (destination_rule("workloadSelector: {matchLabels: {app: x}}"), "spec.workloadSelector"),
         (destination_rule("trafficPolicy: {tls: {mode: SIMPLE}}"), "spec.trafficPolicy.tls"),
         (destination_rule("trafficPolicy: {proxyProtocol: {version: V2}}"), "spec.trafficPolicy.proxyProtocol"),
@@ -128,7 +133,7 @@ def test_a_wrong_value_is_shown_with_what_was_expected(rule, what):
 
 
 def test_all_problems_of_all_documents_come_at_once_in_the_order_of_the_lines():
-    text = virtual_service("[{timeout: 5, htp: 1}]", more="tcp: []") + "---\n" + destination_rule("hosts: x")
+    text = virtual_service("[{timeout: 5, htp: 1}]", more="tpc: []") + "---\n" + destination_rule("hosts: x")
 
     assert [problem.where for problem in refused(text)] == [
         "policy.yaml:7:20",

@@ -123,17 +123,6 @@ def test_two_virtual_services_for_one_host_are_an_error_that_names_both():
     ]
 
 
-def test_two_virtual_services_for_one_host_of_a_gateway_are_an_error_that_names_both():
-    assert said(virtual_service(f"[{{{TO_LB}}}]", host="'*'", more="gateways: [sdc-gateway]")) == [
-        (
-            "CLV4207",
-            "error",
-            "'spec.hosts': the host '*' already has a VirtualService in the gateway's port 8080: 'default/sdc'",
-            "put the rules into 'default/sdc', or delete it first",
-        )
-    ]
-
-
 def test_a_wildcard_and_a_name_do_not_exclude_each_other():
     assert said(virtual_service(f"[{{{TO_LB}}}]", host="'*.default.svc.cluster.local'")) == []
     assert said(virtual_service(f"[{{{TO_LB}}}]", host="shop.example.com", more="gateways: [sdc-gateway]")) == []
@@ -153,7 +142,7 @@ def test_an_unknown_gateway_is_an_error_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("rule", "what"),
     [
-        ("{name: x}", "none of them is set, expected one of 'route', 'redirect' and 'directResponse'"),
+        ("{name: x}", "none of them is set, expected one of 'route', 'redirect', 'directResponse' and 'delegate'"),
         (sending("redirect: {uri: /}"), "'route' and 'redirect' is set, expected one of"),
         ("{redirect: {uri: /}, directResponse: {status: 200}}", "'redirect' and 'directResponse' is set"),
         ("{redirect: {uri: /}, rewrite: {uri: /}}", "'rewrite' and 'redirect' exclude each other"),

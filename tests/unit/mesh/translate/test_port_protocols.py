@@ -15,7 +15,7 @@ from clover.mesh.translate.protocols import protocol_of
         ("httpd", 80, Protocol.AUTO),
         ("http2", 80, Protocol.HTTP2),
         ("grpc-control", 50054, Protocol.HTTP2),
-        ("grpc-web", 80, Protocol.HTTP),
+        ("grpc-web", 80, Protocol.HTTP2),
         ("tcp-x", 80, Protocol.TCP),
         ("https", 443, Protocol.TCP),
         ("", 3306, Protocol.TCP),
