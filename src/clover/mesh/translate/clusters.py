@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from clover.mesh import ir
 from clover.mesh.istio import resources
 from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPSettings, PolicyParts, Subset, TCPSettings
 from clover.mesh.istio.policies import Policies, members, policy_for
-from clover.mesh.istio.registry import Registry, Service, ServicePort
+from clover.mesh.istio.registry import Outsider, Registry, Resolution, Service, ServicePort
+from clover.mesh.translate.peers import client_tls, takes_mutual_tls
 from clover.mesh.translate.protocols import protocol_of
 
 _BALANCING = {
@@ -16,6 +18,10 @@ _BALANCING = {
     "RANDOM": ir.Balancing.RANDOM,
     "ROUND_ROBIN": ir.Balancing.ROUND_ROBIN,
     "PASSTHROUGH": ir.Balancing.PASSTHROUGH,
+}
+_DISCOVERY = {
+    Resolution.DNS: ir.Discovery.DNS,
+    Resolution.DNS_ROUND_ROBIN: ir.Discovery.DNS_ROUND_ROBIN,
 }
 _CONSECUTIVE_5XX = 5
 """What Envoy counts to when outlier detection is on and nobody says a number."""
@@ -27,14 +33,14 @@ def cluster_name(service: Service, port: int, subset: str = "") -> str:
 
 
 def clusters_from(
-    registry: Registry, policies: Policies, *, seen_from: str, gateway: bool
+    services: Iterable[Service], registry: Registry, policies: Policies, *, seen_from: str, gateway: bool
 ) -> Iterator[tuple[ir.Cluster, ir.Endpoints]]:
     """
     Yield the cluster of every service port and of every subset, as clients in the namespace `seen_from` see them.
 
     A gateway cannot tell what an undeclared port speaks from what its own client speaks: it uses HTTP/1.1.
     """
-    for service in registry.services:
+    for service in services:
         rule = policies.destination_rule_for(service, seen_from=seen_from)
         sources = (resources.key(rule),) if rule else ()
         for port in service.ports:
@@ -43,11 +49,28 @@ def clusters_from(
                 protocol = ir.Protocol.HTTP
             for subset in (None, *(rule.spec.subsets if rule else ())):
                 policy = policy_for(rule, port.number, subset)
-                name = cluster_name(service, port.number, subset.name if subset else "")
-                yield _cluster(name, protocol, policy, sources), _endpoints(name, registry, service, port, subset)
+                named = subset.name if subset else ""
+                name = cluster_name(service, port.number, named)
+                tls = client_tls(policy.tls, service, port.number, named, registry)
+                members = _endpoints(name, registry, policies, service, port, subset)
+                yield _found(_cluster(name, protocol, policy, tls, sources), service, members), members
 
 
-def _cluster(name: str, protocol: ir.Protocol, policy: PolicyParts, sources: tuple[str, ...]) -> ir.Cluster:
+def _found(cluster: ir.Cluster, service: Service, members: ir.Endpoints) -> ir.Cluster:
+    """Return a cluster with the way in which its members are found; nobody can resolve the name of none."""
+    if service.resolution is Resolution.NONE:
+        return replace(cluster, discovery=ir.Discovery.DIALLED, balancing=ir.Balancing.PASSTHROUGH, ring_size=None)
+    discovery = _DISCOVERY.get(service.resolution) if members.members else None
+    return replace(cluster, discovery=discovery) if discovery else cluster
+
+
+def _cluster(
+    name: str,
+    protocol: ir.Protocol,
+    policy: PolicyParts,
+    tls: ir.MeshTls | ir.OriginTls | None,
+    sources: tuple[str, ...],
+) -> ir.Cluster:
     pool = policy.connection_pool
     http = (pool.http if pool else None) or HTTPSettings()
     tcp = (pool.tcp if pool else None) or TCPSettings()
@@ -66,6 +89,7 @@ def _cluster(name: str, protocol: ir.Protocol, policy: PolicyParts, sources: tup
         limits=_limits(tcp, http),
         outliers=_outliers(policy),
         h2_upgrade=http.h2_upgrade_policy == "UPGRADE" and not http.use_client_protocol,
+        tls=tls,
         sources=sources,
     )
 
@@ -121,15 +145,40 @@ def _outliers(policy: PolicyParts) -> ir.OutlierDetection | None:
 
 
 def _endpoints(
-    name: str, registry: Registry, service: Service, port: ServicePort, subset: Subset | None
+    name: str, registry: Registry, policies: Policies, service: Service, port: ServicePort, subset: Subset | None
 ) -> ir.Endpoints:
+    wanted = subset.labels.items() if subset else ()
     return ir.Endpoints(
         cluster=name,
-        members=tuple(
-            ir.Endpoint(address=workload.address, port=port.number, workload=workload.name)
-            for workload in members(registry, service, subset)
-            if workload.ready
+        members=(
+            *(
+                ir.Endpoint(
+                    address=workload.address,
+                    port=port.target,
+                    workload=workload.name,
+                    mtls=takes_mutual_tls(workload, port.target, registry, policies),
+                )
+                for workload in members(registry, service, subset)
+                if workload.ready
+            ),
+            *(
+                _outside(member, port)
+                for member in service.outsiders
+                if all(item in member.labels.items() for item in wanted)
+            ),
         ),
+    )
+
+
+def _outside(member: Outsider, port: ServicePort) -> ir.Endpoint:
+    return ir.Endpoint(
+        address=member.address,
+        port=member.port_for(port),
+        workload="",
+        weight=member.weight,
+        locality=member.locality,
+        outside=True,
+        loopback=member.loopback,
     )
 
 
