@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from clover.cli import api, kinds, output, screen
+from clover.cli import api, kinds, output, screen, yaml_files
 from clover.cli.answers import ApplyAnswer
 from clover.errors import CloverError, DocumentError, Problem
 from clover.kit import documents
@@ -45,7 +44,7 @@ def read(paths: Sequence[str]) -> list[tuple[str, str]]:
     for path in paths:
         try:
             if path == "-":
-                found.append(("stdin", _standard_input()))
+                found.append((yaml_files.STANDARD_INPUT, yaml_files.standard_input()))
             else:
                 found += [(str(file), documents.load_text(file)) for file in _files(Path(path))]
         except CloverError as failure:
@@ -80,16 +79,3 @@ def _files(path: Path) -> list[Path]:
             Problem(code="CLV5207", where=str(path), what=f"the folder {str(path)!r} has no *.yaml or *.yml file")
         )
     return files
-
-
-def _standard_input() -> str:
-    content = sys.stdin.buffer.read(documents.MAX_BYTES + 1)
-    if len(content) > documents.MAX_BYTES:
-        too_much = f"standard input is larger than {documents.MAX_BYTES >> 10} KiB"
-        raise DocumentError(Problem(code="CLV1003", where="stdin", what=too_much))
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as failure:
-        raise DocumentError(
-            Problem(code="CLV1002", where="stdin", what=f"the byte 0x{content[failure.start]:02x} is not UTF-8 text")
-        ) from None

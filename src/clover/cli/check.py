@@ -1,66 +1,98 @@
-"""`clover check PATH...`: say everything that is wrong with chain files, and start nothing."""
+"""`clover check PATH...`: say everything that is wrong with chains and resources, and start nothing."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
 
-from clover.cli import output
+from clover.cli import output, yaml_files
 from clover.cli.output import counted
-from clover.errors import DocumentError, Problem, errors_only
-from clover.spec import load
-from clover.spec.chain import Chain
+from clover.errors import DocumentError, errors_only
+from clover.runtime import inspection
+from clover.runtime.inspection import File, Verdict
 
 
 def check(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Chain files, or folders with a chain.yaml.")],
+    paths: Annotated[
+        list[str], typer.Argument(metavar="PATH", help="Files, folders and all that is below them, or - for stdin.")
+    ],
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", help="Namespace of resources that name none and have no chain.")
+    ] = "default",
+    strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Check chain files; says everything that is wrong at once."""
-    results = [(load.file_of(path), *_inspected(path)) for path in paths]
-    sound = all(chain is not None for _, chain, _ in results)
+    """Check chains, Istio's resources and the Gateway API's; says everything that is wrong at once."""
+    verdicts = _verdicts(paths, namespace)
+    sound = all(_is_sound(verdict, strict=strict) for verdict in verdicts)
     exit_code = 0 if sound else DocumentError.exit_code
     if as_json:
-        output.print_json({"files": [_as_json(*result) for result in results], "exitCode": exit_code})
+        output.print_json({"files": [_as_json(one, strict=strict) for one in verdicts], "exitCode": exit_code})
     else:
-        for result in results:
-            _show(*result)
+        _show(verdicts, strict=strict)
     raise typer.Exit(exit_code)
 
 
-def _inspected(path: Path) -> tuple[Chain | None, tuple[Problem, ...]]:
-    """Return the chain, None when something is wrong with it, and its problems; last those that its engines see."""
-    chain, problems = load.inspect(path)
-    if chain is None:
-        return None, problems
-    from clover.runtime import planner
-
-    refused = planner.refusals(chain)
-    return None if refused else chain, (*problems, *refused)
+def _verdicts(paths: Iterable[str], namespace: str) -> list[Verdict]:
+    found = list({one.name: one for path in paths for one in yaml_files.below(path)}.values())
+    readable = [
+        File(name=one.name, folder=one.folder, text=one.text, named=one.named) for one in found if not one.problems
+    ]
+    checked = {verdict.path: verdict for verdict in inspection.inspect(readable, namespace=namespace)}
+    return [checked.get(one.name) or Verdict(path=one.name, problems=one.problems) for one in found]
 
 
-def _show(file: Path, chain: Chain | None, problems: tuple[Problem, ...]) -> None:
-    output.print_problems(problems)
+def _is_sound(verdict: Verdict, *, strict: bool) -> bool:
+    return not (verdict.problems if strict else errors_only(verdict.problems))
+
+
+def _show(verdicts: Iterable[Verdict], *, strict: bool) -> None:
+    """Print a line for each chain and each file with something wrong, and one for all the resources."""
+    rest = []
+    for verdict in verdicts:
+        output.print_problems(verdict.problems)
+        if not _is_sound(verdict, strict=strict):
+            print(f"{verdict.path}: {', '.join(_counts([verdict]))}", file=sys.stderr)
+        elif verdict.chain is not None:
+            functions = counted(len(verdict.chain.functions), "function")
+            workloads = counted(len(tuple(verdict.chain.workloads())), "workload")
+            print(f"{verdict.path}: ok: {', '.join([functions, workloads, *_counts([verdict])])}", flush=True)
+        if verdict.resources or verdict.objects or verdict.skipped:
+            rest.append(verdict)
+    if rest:
+        _show_sum(rest, sound=all(_is_sound(verdict, strict=strict) for verdict in rest))
+
+
+def _show_sum(verdicts: list[Verdict], *, sound: bool) -> None:
+    seen = [counted(sum(verdict.resources for verdict in verdicts), "resource")]
+    if objects := sum(verdict.objects for verdict in verdicts):
+        seen.append(f"{counted(objects, 'object')} of Kubernetes")
+    if skipped := sum(verdict.skipped for verdict in verdicts):
+        seen.append(f"{counted(skipped, 'document')} of other kinds skipped")
+    text = f"{counted(len(verdicts), 'file')}: {', '.join([*seen, *_counts(verdicts)])}"
+    print(f"ok: {text}" if sound else text, file=sys.stdout if sound else sys.stderr, flush=True)
+
+
+def _counts(verdicts: Iterable[Verdict]) -> list[str]:
+    problems = [problem for verdict in verdicts for problem in verdict.problems]
     errors = len(errors_only(problems))
     warnings = len(problems) - errors
-    counts = [counted(errors, "error")] * bool(errors) + [counted(warnings, "warning")] * bool(warnings)
-    if chain is None:
-        print(f"{file}: {', '.join(counts)}", file=sys.stderr)
-        return
-    functions = counted(len(chain.functions), "function")
-    workloads = len(tuple(chain.workloads()))
-    print(f"{file}: ok: {', '.join([functions, counted(workloads, 'workload'), *counts])}", flush=True)
+    return [counted(errors, "error")] * bool(errors) + [counted(warnings, "warning")] * bool(warnings)
 
 
-def _as_json(file: Path, chain: Chain | None, problems: tuple[Problem, ...]) -> dict[str, Any]:
+def _as_json(verdict: Verdict, *, strict: bool) -> dict[str, Any]:
+    chain = verdict.chain
     return {
-        "path": str(file),
-        "ok": chain is not None,
+        "path": verdict.path,
+        "ok": _is_sound(verdict, strict=strict),
         "chain": chain.name if chain else None,
         "functions": len(chain.functions) if chain else None,
         "workloads": len(tuple(chain.workloads())) if chain else None,
-        "problems": [problem.as_json() for problem in problems],
+        "resources": verdict.resources,
+        "objects": verdict.objects,
+        "skipped": verdict.skipped,
+        "problems": [problem.as_json() for problem in verdict.problems],
     }

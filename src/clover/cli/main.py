@@ -48,7 +48,7 @@ COMMANDS = (
     Entry(name="up", summary="Bring a chain up, and return when it is ready."),
     Entry(name="down", summary="Take a chain down."),
     Entry(name="status", summary="Show what runs, how it is, and how much it does."),
-    Entry(name="check", summary="Check chain files; says everything that is wrong at once."),
+    Entry(name="check", summary="Check chains and policies; says everything that is wrong at once."),
     Entry(name="render", summary="Print the Istio resources that a chain means."),
     Entry(name="apply", summary="Bring Istio resources into force in a running chain."),
     Entry(name="get", summary="Show the Istio resources in force."),

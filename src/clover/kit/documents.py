@@ -110,8 +110,13 @@ def load_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise _unreadable(path, f"cannot be read: {reason}") from None
+    return text_of(content, str(path))
+
+
+def text_of(content: bytes, source: str) -> str:
+    """Return bytes as text; raises `DocumentError` when they are too many or not UTF-8."""
     if len(content) > MAX_BYTES:
-        raise DocumentError(_too_large(str(path)))
+        raise DocumentError(_too_large(source))
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -119,7 +124,7 @@ def load_text(path: Path) -> str:
         raise DocumentError(
             Problem(
                 code="CLV1002",
-                where=str(_mark_at(str(path), before)),
+                where=str(_mark_at(source, before)),
                 what=f"the byte 0x{content[error.start]:02x} is not UTF-8 text",
                 hint="save the file as UTF-8",
             )

@@ -87,7 +87,7 @@ def inspect_text(text: str, source: str, *, directory: str = ".") -> tuple[Chain
         (shape.mesh_problem(violation, document) for violation in wrong_mesh),
         rules.check(chain, unreadable=unreadable),
     )
-    problems = tuple(sorted(documents.worth_reading(found, source), key=_place))
+    problems = tuple(sorted(documents.worth_reading(found, source), key=place))
     return (None if errors_only(problems) else chain), problems
 
 
@@ -103,7 +103,7 @@ def _sound(chain: Chain | None, problems: tuple[Problem, ...]) -> Chain:
     return chain
 
 
-def _place(problem: Problem) -> tuple[int, int]:
+def place(problem: Problem) -> tuple[int, int]:
     """Return line and column, so that problems can be read along with the file; what has none comes last."""
     place = re.search(r":([0-9]+):([0-9]+)$", problem.where)
     return (int(place[1]), int(place[2])) if place else (sys.maxsize, 0)

@@ -50,6 +50,7 @@ def rules_are_reached(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]
                 what=f"the rule is never reached: {by} before it takes every request that it matches",
                 hint="rules are tried in the order written; put the narrower one first",
                 severity="warning",
+                istio="IST0130",
             )
         for match, shadow in zip(matches, shadows, strict=True):
             if shadow is None:

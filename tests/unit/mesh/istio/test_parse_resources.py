@@ -73,7 +73,7 @@ def test_a_misspelt_field_is_reported_with_the_nearest_name():
 
     assert str(problem) == (
         "policy.yaml:7:45: error: VirtualService default/lb: "
-        "field 'spec.http[0].route[0].wieght' is unknown [CLV4102]\n"
+        "field 'spec.http[0].route[0].wieght' is unknown [CLV4102, IST0106]\n"
         "    hint: did you mean 'weight'?"
     )
 

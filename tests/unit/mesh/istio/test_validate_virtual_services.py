@@ -36,7 +36,7 @@ def test_a_problem_is_told_where_it_is_written():
 
     assert str(problem) == (
         "policy.yaml:7:40: error: VirtualService default/lb: field 'spec.http[0].route[0].destination.host': "
-        "there is no service 'lbb' in the mesh [CLV4201]\n    hint: did you mean 'lb'?"
+        "there is no service 'lbb' in the mesh [CLV4201, IST0101]\n    hint: did you mean 'lb'?"
     )
 
 

@@ -1,0 +1,106 @@
+"""From Kubernetes' documents to what exists in a mesh. Files may leave things out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from clover.errors import Problem
+from clover.kit.documents import Document
+from clover.mesh.istio.analysis import kubernetes
+from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
+from clover.mesh.istio.resources import Gateway, Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Object:
+    """A Kubernetes object, and the document that it was read from."""
+
+    kind: str
+    namespace: str
+    value: kubernetes.Service | kubernetes.Pod | kubernetes.Workload | kubernetes.Named
+    document: Document
+
+    @property
+    def name(self) -> str:
+        """Return its name within kind and namespace."""
+        return self.value.metadata.name
+
+    @property
+    def pod(self) -> kubernetes.Pod | None:
+        """Return the pod that it is or makes."""
+        if isinstance(self.value, kubernetes.Workload):
+            return self.value.spec.template
+        return self.value if isinstance(self.value, kubernetes.Pod) else None
+
+
+def objects_from(documents: Iterable[Document], *, namespace: str) -> tuple[tuple[Object, ...], tuple[Problem, ...]]:
+    """Return the objects that say what exists, and what is wrong with those that could not be read."""
+    found: list[Object] = []
+    problems: list[Problem] = []
+    for document in documents:
+        group, kind = kubernetes.group_and_kind(document) or ("", "")
+        value, wrong = kubernetes.read(document, kubernetes.MODELS[group, kind])
+        problems += wrong
+        if value is not None:
+            own = "" if kind == "Namespace" else value.metadata.namespace or namespace
+            found.append(Object(kind=kind, namespace=own, value=value, document=document))
+    return tuple(found), tuple(problems)
+
+
+def registry_from(objects: Iterable[Object], resources: Iterable[Resource]) -> Registry:
+    """
+    Return the services and workloads that the objects tell of.
+
+    A Gateway's own pods are usually installed with Istio and in no file: each Gateway is given what it chooses.
+    """
+    found = tuple(objects)
+    services = tuple(
+        Service(
+            name=one.name,
+            namespace=one.namespace,
+            address=_address(240, number),
+            ports=tuple(ServicePort(number=port.port, name=port.name) for port in one.value.spec.ports or ()),
+            selector=one.value.spec.selector or {},
+        )
+        for number, one in enumerate(found)
+        if isinstance(one.value, kubernetes.Service)
+    )
+    gateways = [one.spec.selector for one in resources if isinstance(one, Gateway)]
+    workloads = tuple(_workloads(found, gateways))
+    entrances = tuple(_entrances(gateways, workloads))
+    return Registry(chain="", services=services, workloads=(*workloads, *entrances), complete=False)
+
+
+def _workloads(found: tuple[Object, ...], gateways: list[dict[str, str]]) -> Iterator[Workload]:
+    for number, one in enumerate(found):
+        if one.pod is None:
+            continue
+        labels = one.pod.metadata.labels or {}
+        yield Workload(
+            name=one.name,
+            service="",
+            namespace=one.namespace,
+            address=_address(10, number),
+            labels=labels,
+            service_account=one.pod.spec.service_account_name or "default",
+            gateway=any(selector and selector.items() <= labels.items() for selector in gateways),
+        )
+
+
+def _entrances(gateways: list[dict[str, str]], workloads: tuple[Workload, ...]) -> Iterator[Workload]:
+    for number, selector in enumerate(gateways):
+        if not any(selector.items() <= workload.labels.items() for workload in workloads):
+            yield Workload(
+                name=f"gateway-{number}",
+                service="",
+                namespace="istio-system",
+                address=_address(11, number),
+                labels=selector,
+                gateway=True,
+            )
+
+
+def _address(first: int, number: int) -> str:
+    """Return an address that no other object has; nobody dials it."""
+    return f"{first}.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"

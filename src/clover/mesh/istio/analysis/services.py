@@ -1,0 +1,80 @@
+"""What Kubernetes' Services must satisfy for a mesh to understand them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from clover.errors import Problem
+from clover.mesh.istio.analysis import kubernetes
+from clover.mesh.istio.analysis.inventory import Object
+from clover.mesh.istio.finding import Path, dotted
+
+_PROTOCOLS = "http|http2|https|tcp|tls|grpc|grpc-web|mongo|mysql|redis|udp|auto"
+_NAMED = re.compile(rf"(?:{_PROTOCOLS})(?:-.*)?")
+_Named = tuple[str, kubernetes.Service]
+_APP_PROTOCOLS = frozenset({*_PROTOCOLS.split("|"), "kubernetes.io/h2c", "kubernetes.io/ws", "kubernetes.io/wss"})
+
+
+def problems_of(objects: Iterable[Object]) -> Iterator[Problem]:
+    """Yield what a mesh would not understand."""
+    found = tuple(objects)
+    by_namespace: dict[str, list[tuple[str, kubernetes.Service]]] = {}
+    for one in found:
+        if isinstance(one.value, kubernetes.Service):
+            by_namespace.setdefault(one.namespace, []).append((one.name, one.value))
+            yield from _ports_are_named(one, one.value)
+    for one in found:
+        if one.pod:
+            yield from _services_agree(one, one.pod, by_namespace.get(one.namespace, ()))
+
+
+def _ports_are_named(one: Object, service: kubernetes.Service) -> Iterator[Problem]:
+    """A port's name begins with its protocol; that of any other is found by its first bytes."""
+    for index, port in enumerate(service.spec.ports or ()):
+        if port.protocol == "UDP" or port.app_protocol in _APP_PROTOCOLS or _NAMED.fullmatch(port.name):
+            continue
+        what = f"the name {port.name!r} begins with no protocol, which is found out by the first bytes of a connection"
+        path = ("spec", "ports", index, "name")
+        yield _problem(
+            one, path, "CLV4112", "IST0118", what, hint="call it 'http', 'grpc', 'tcp' or such, or 'http-...'"
+        )
+
+
+def _services_agree(
+    one: Object, pod: kubernetes.Pod, services: Iterable[tuple[str, kubernetes.Service]]
+) -> Iterator[Problem]:
+    """Services of one pod give a port one protocol, and a target port one port."""
+    labels = pod.metadata.labels or {}
+    protocols: dict[int, dict[str, str]] = {}
+    ports: dict[int | str, dict[int, str]] = {}
+    for name, service in services:
+        selector = service.spec.selector or {}
+        if not selector or not selector.items() <= labels.items():
+            continue
+        for port in service.spec.ports or ():
+            protocols.setdefault(port.port, {}).setdefault(port.protocol, name)
+            ports.setdefault(port.target_port or port.port, {}).setdefault(port.port, name)
+    for number, by in protocols.items():
+        if len(by) > 1:
+            what = f"port {number} has a protocol of its own in each of the Services {_listed(by.values())}"
+            yield _problem(one, ("metadata", "name"), "CLV4113", "IST0116", what)
+    for target, taken in ports.items():
+        if len(taken) > 1:
+            what = f"target port {target} is port {' and '.join(map(str, sorted(taken)))} of {_listed(taken.values())}"
+            yield _problem(one, ("metadata", "name"), "CLV4113", "IST0137", what)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in sorted(set(names)))
+
+
+def _problem(one: Object, path: Path, code: str, istio: str, what: str, hint: str = "") -> Problem:
+    return Problem(
+        code=code,
+        where=str(one.document.mark(path)),
+        what=f"{one.kind} {one.namespace}/{one.name}: field {dotted(path)!r}: {what}",
+        hint=hint,
+        severity="warning",
+        istio=istio,
+    )
