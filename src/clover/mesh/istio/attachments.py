@@ -8,23 +8,41 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clover.mesh.istio import hosts
-from clover.mesh.istio.kinds.gateway_api import GROUP, ObjectReference, ParentReference
+from clover.mesh.istio.kinds.gateway_api import GROUP, CommonFilter, ObjectReference, ParentReference
+from clover.mesh.istio.kinds.grpc_route import GRPCRouteMatch, GRPCRouteRule
+from clover.mesh.istio.kinds.http_route import HTTPRouteMatch, HTTPRouteRule
 from clover.mesh.istio.kinds.kubernetes_gateway import LabelExpression, LabelSelector, Listener
 from clover.mesh.istio.policies import LOOPBACK, Policies
 from clover.mesh.istio.registry import Registry, Service, ServicePort
 from clover.mesh.istio.resources import GRPCRoute, HTTPRoute, KubernetesGateway
 
 Route = HTTPRoute | GRPCRoute
+Rule = HTTPRouteRule | GRPCRouteRule
 
 CLASSES = ("istio", "clover")
 """The gateway classes that Clover carries out; Gateways of others are somebody else's."""
 EVERY_HOST = "*"
-_NAMESPACE_LABEL = "kubernetes.io/metadata.name"
+NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 
 
 def routes_of(policies: Policies) -> tuple[Route, ...]:
     """Return all routes; of two that are equal in rank, the one that comes first here decides."""
     return (*policies.http_routes, *policies.grpc_routes)
+
+
+def rules_of(route: Route) -> tuple[Rule, ...]:
+    """Return a route's rules."""
+    return tuple(route.spec.rules)
+
+
+def matches_of(rule: Rule) -> tuple[HTTPRouteMatch | GRPCRouteMatch, ...]:
+    """Return a rule's matches; empty: it takes everything."""
+    return tuple(rule.matches)
+
+
+def steps_of(rule: Rule) -> tuple[CommonFilter, ...]:
+    """Return a rule's filters, as far as HTTP and gRPC share them."""
+    return tuple(rule.filters)
 
 
 def is_ours(gateway: KubernetesGateway) -> bool:
@@ -166,7 +184,7 @@ def _is_for(route: Route, service: Service, port: int) -> bool:
 def _takes_namespace(listener: Listener, namespace: str, own: str) -> bool:
     wanted = listener.allowed_routes.namespaces
     if wanted.from_ == "Selector":
-        return wanted.selector is not None and _selects(wanted.selector, {_NAMESPACE_LABEL: namespace})
+        return wanted.selector is not None and _selects(wanted.selector, {NAMESPACE_LABEL: namespace})
     return wanted.from_ == "All" or namespace == own
 
 

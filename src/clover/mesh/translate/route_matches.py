@@ -7,14 +7,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from clover.mesh import ir
-from clover.mesh.istio.attachments import Route
+from clover.mesh.istio.attachments import Route, Rule
 from clover.mesh.istio.headers import HOST_HEADERS
 from clover.mesh.istio.kinds.gateway_api import ValueMatch
 from clover.mesh.istio.kinds.grpc_route import GRPCMethodMatch, GRPCRouteMatch, GRPCRouteRule
 from clover.mesh.istio.kinds.http_route import HTTPRouteMatch, HTTPRouteRule, PathMatch
 from clover.mesh.istio.resources import HTTPRoute
-
-Rule = HTTPRouteRule | GRPCRouteRule
 
 _PATHS = {"Exact": 0, "PathPrefix": 1, "RegularExpression": 2}
 """Where expressions stand is left to implementations; as on Istio they come last."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from clover.mesh import ir
 from clover.mesh.istio import attachments, resources
-from clover.mesh.istio.attachments import Route
+from clover.mesh.istio.attachments import Route, Rule
 from clover.mesh.istio.kinds.gateway_api import BackendRef, Header, HeaderModifier, RequestMirror, Timeouts
 from clover.mesh.istio.kinds.http_route import (
     Cors,
@@ -20,7 +20,7 @@ from clover.mesh.istio.kinds.http_route import (
 )
 from clover.mesh.istio.resources import HTTPRoute
 from clover.mesh.translate.clusters import cluster_name
-from clover.mesh.translate.route_matches import Case, Rule
+from clover.mesh.translate.route_matches import Case
 from clover.mesh.translate.routes import DEFAULT_RETRIES, Place, default_route
 
 WELL_KNOWN = {"http": 80, "https": 443}
@@ -41,8 +41,8 @@ def route_from(case: Case, route: Route, place: Place) -> ir.Route:
         retries=_retries(action, timeouts) if isinstance(action, ir.Forward) else None,
         cors=next((_cors(step.cors) for step in _steps(rule) if step.cors), None),
         mirrors=tuple(_mirrors(rule, route, place)) if forwards else (),
-        request_headers=_changes(step.request_header_modifier for step in rule.filters),
-        response_headers=_changes(step.response_header_modifier for step in rule.filters),
+        request_headers=_changes(step.request_header_modifier for step in attachments.steps_of(rule)),
+        response_headers=_changes(step.response_header_modifier for step in attachments.steps_of(rule)),
         sources=(resources.key(route),),
     )
 
@@ -112,7 +112,7 @@ def _mirrors(rule: Rule, route: Route, place: Place) -> Iterator[ir.Mirror]:
 
 def mirrors_of(rule: Rule) -> Iterator[RequestMirror]:
     """Yield who gets copies of a rule's requests."""
-    yield from (step.request_mirror for step in rule.filters if step.request_mirror)
+    yield from (step.request_mirror for step in attachments.steps_of(rule) if step.request_mirror)
 
 
 def _changes(modifiers: Iterable[HeaderModifier | None]) -> ir.HeaderChanges:

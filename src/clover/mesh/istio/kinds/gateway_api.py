@@ -177,11 +177,8 @@ class Filter(Part):
 
 
 class CommonFilter(Filter):
-    """The steps that HTTP and gRPC rules share."""
+    """What rules for HTTP and for gRPC may both do."""
 
-    unsupported = frozenset({"extensionRef"})
-
-    type: Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"]
     request_header_modifier: HeaderModifier | None = None
     response_header_modifier: HeaderModifier | None = None
     request_mirror: RequestMirror | None = None

@@ -50,6 +50,14 @@ class GRPCRouteMatch(Part):
     headers: tuple[ValueMatch, ...] = Field(default=(), max_length=16)
 
 
+class GRPCRouteFilter(CommonFilter):
+    """One step of a rule: changes or copies calls."""
+
+    unsupported = frozenset({"extensionRef"})
+
+    type: Literal["RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror"]
+
+
 class GRPCRouteRule(Part):
     """The calls that a rule takes, and what happens to them."""
 
@@ -58,7 +66,7 @@ class GRPCRouteRule(Part):
     name: SectionName | None = None
     matches: tuple[GRPCRouteMatch, ...] = Field(default=(), max_length=64)
     """Empty: every call."""
-    filters: tuple[CommonFilter, ...] = Field(default=(), max_length=16)
+    filters: tuple[GRPCRouteFilter, ...] = Field(default=(), max_length=16)
     backend_refs: tuple[BackendRef, ...] = Field(default=(), max_length=16)
 
 

@@ -10,13 +10,11 @@ from pydantic_core import PydanticCustomError
 
 from clover.mesh.istio.kinds.gateway_api import (
     BackendRef,
-    Filter,
-    HeaderModifier,
+    CommonFilter,
     HeaderName,
     Hostname,
     ParentReference,
     PreciseHostname,
-    RequestMirror,
     SectionName,
     Timeouts,
     ValueMatch,
@@ -122,7 +120,7 @@ class Cors(Part):
         return self
 
 
-class HTTPRouteFilter(Filter):
+class HTTPRouteFilter(CommonFilter):
     """One step of a rule: changes, copies or redirects requests."""
 
     unsupported = frozenset({"extensionRef", "externalAuth"})
@@ -130,9 +128,6 @@ class HTTPRouteFilter(Filter):
     type: Literal[
         "RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "RequestRedirect", "URLRewrite", "CORS"
     ]
-    request_header_modifier: HeaderModifier | None = None
-    response_header_modifier: HeaderModifier | None = None
-    request_mirror: RequestMirror | None = None
     request_redirect: RequestRedirect | None = None
     url_rewrite: URLRewrite | None = None
     cors: Cors | None = None
