@@ -16,6 +16,7 @@ from clover.kit.documents import Document
 from clover.mesh.istio import (
     attached_route_rules,
     attachment_rules,
+    authorization_policies,
     claims,
     destination_rules,
     gateway_api_rules,
@@ -36,6 +37,7 @@ _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
     "DestinationRule": destination_rules.RULES,
     "Gateway": gateway_rules.RULES,
     "PeerAuthentication": peer_authentications.RULES,
+    "AuthorizationPolicy": authorization_policies.RULES,
     "RequestAuthentication": request_authentications.RULES,
     "Gateway.gateway.networking.k8s.io": gateway_api_rules.RULES,
     "HTTPRoute": (*attachment_rules.RULES, *attached_route_rules.HTTP_RULES),

@@ -81,7 +81,13 @@ def is_template(path: str) -> bool:
 
 
 def _path(text: str) -> str:
-    """Check what Istio checks: braces only as templates, one `{**}` and nothing variable after it."""
+    """
+    Check what Istio checks: braces only as templates, one `{**}` and nothing variable after it.
+
+    And what it does not: of a template that does not begin with `/`, Envoy dies.
+    """
+    if is_template(text) and not text.startswith("/"):
+        raise _refused(f"{text[:80]!r} is a template that does not begin with '/'")
     segments = text.strip("/").split("/")
     for index, segment in enumerate(segments):
         if segment in _TEMPLATES:

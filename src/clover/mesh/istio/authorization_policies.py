@@ -1,0 +1,252 @@
+"""
+What an AuthorizationPolicy must satisfy: each rule here is a question, its docstring the answer that is wanted.
+
+`authorization_values` asks about single values, this module about the policy, its workloads and other policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clover.mesh.istio import authorization_values, peer_modes, protocols, resources, selection
+from clover.mesh.istio.extension_providers import asked_by, service_of
+from clover.mesh.istio.finding import Finding, Path, nearest
+from clover.mesh.istio.kinds.authorization_policy import DRY_RUN, FALSE, TRUE, Rule
+from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.registry import ServicePort, Workload
+from clover.mesh.istio.resources import AuthorizationPolicy
+
+
+def chosen(policy: AuthorizationPolicy, mesh: Mesh) -> tuple[Workload, ...]:
+    """Return the workloads that a policy is for."""
+    spec = policy.spec
+    return tuple(
+        workload
+        for workload in mesh.registry.workloads
+        if selection.is_for(
+            policy, workload, mesh.registry, mesh.policies, selector=spec.selector, targets=spec.targets()
+        )
+    )
+
+
+def is_for_somebody(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """A policy protects the workloads that it chooses, and no others."""
+    spec = resource.spec
+    yield from selection.chooses_somebody(
+        resource, mesh, selector=spec.selector, targets=spec.targets(), code="CLV4250"
+    )
+
+
+def authorizer_can_be_asked(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """A CUSTOM policy names an extension provider of the mesh, whose service is there."""
+    if resource.spec.provider is None:
+        return
+    name, path = resource.spec.provider.name, ("spec", "provider", "name")
+    providers = {provider.name: provider for provider in mesh.registry.config.extension_providers}
+    if name not in providers:
+        what = f"the mesh has no extension provider {name!r}; it has {', '.join(sorted(providers)) or 'none'}"
+        hint = nearest(name, providers) or "add it to spec.mesh.config.extensionProviders of the chain"
+        yield Finding(code="CLV4251", path=path, what=what, hint=hint)
+        return
+    asked = asked_by(providers[name])
+    service = service_of(asked, mesh.registry)
+    if service is None:
+        where = f"{asked.service}:{asked.port}"
+        what = f"the extension provider {name!r} asks {where}, which is no service and port of the mesh"
+        hint = nearest(asked.service, (known.host for known in mesh.registry.services))
+        yield Finding(code="CLV4251", path=path, what=what, hint=hint)
+        return
+    (port,) = (port for port in service.ports if port.number == asked.port)
+    spoken, grpc = protocols.declared(port), providers[name].envoy_ext_authz_grpc is not None
+    if grpc and spoken not in ("GRPC", "HTTP2"):
+        yield Finding(
+            code="CLV4251",
+            path=path,
+            what=f"the extension provider {name!r} is asked by gRPC, and its port {port.number} is not named for it",
+            hint="call the port 'grpc' or 'http2', so that proxies speak HTTP/2 to it",
+            severity="warning",
+        )
+
+
+def one_authorizer_decides(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """A workload has one authorizer; with several, as on Istio, everything that they are asked about is denied."""
+    mine = resource.spec.provider
+    own = set(chosen_names(resource, mesh)) if mine else set()
+    for other in mesh.policies.authorization_policies:
+        theirs = other.spec.provider
+        if not mine or not theirs or theirs.name == mine.name or mesh_order(other, mesh) > mesh_order(resource, mesh):
+            continue
+        if both := sorted(own & set(chosen_names(other, mesh))):
+            yield Finding(
+                code="CLV4252",
+                path=("spec", "provider", "name"),
+                what=f"{_name(other)!r} has {theirs.name!r} asked for {', '.join(both)}; a workload has one provider",
+                hint="name the same provider in both, or choose other workloads",
+            )
+            return
+
+
+def dry_run_is_understood(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """A policy is tried, or carried out; an authorizer cannot be asked for a try."""
+    said = resource.metadata.annotations.get(DRY_RUN)
+    path: Path = ("metadata", "annotations", DRY_RUN)
+    if said is None:
+        return
+    if said not in TRUE | FALSE:
+        yield Finding(code="CLV4253", path=path, what=f"{said[:80]!r} is neither 'true' nor 'false'")
+    elif said in TRUE and resource.spec.action not in ("ALLOW", "DENY"):
+        what = f"a policy with the action {resource.spec.action} cannot be tried; ALLOW and DENY can"
+        yield Finding(code="CLV4253", path=path, what=what)
+
+
+def rules_can_hold(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """Every value of a rule is one that a request to the chosen workloads can have."""
+    yield from authorization_values.findings(resource, chosen(resource, mesh), mesh)
+
+
+def http_is_asked_of_http(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """What only HTTP has says nothing about a port of TCP: an ALLOW rule allows nothing there, others match more."""
+    ports = sorted({port.number for workload in chosen(resource, mesh) for port in _tcp_ports(workload, mesh)})
+    if not ports:
+        return
+    shown = ", ".join(map(str, ports))
+    for index, rule in enumerate(resource.spec.rules):
+        asked = authorization_values.http_fields(rule)
+        if not asked or _names_a_port(rule):
+            continue
+        does = {
+            "ALLOW": "this rule allows nothing there",
+            "CUSTOM": "the authorizer is asked about every connection there",
+        }.get(resource.spec.action, "this rule matches every connection there")
+        yield Finding(
+            code="CLV4256",
+            path=("spec", "rules", index),
+            what=f"{', '.join(asked)} ask about HTTP, and the ports {shown} carry TCP: {does}",
+            hint="say with 'ports' which ports the rule is for",
+            severity="warning",
+        )
+
+
+def allowed_is_not_denied(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """DENY is asked before ALLOW: what a policy denies, no other can allow."""
+    if resource.spec.action != "ALLOW" or resource.dry_run:
+        return
+    own = set(chosen_names(resource, mesh))
+    denying = [
+        policy for policy in mesh.policies.authorization_policies if policy.spec.action == "DENY" and not policy.dry_run
+    ]
+    for index, rule in enumerate(resource.spec.rules):
+        for policy in denying:
+            covering = next((place for place, other in enumerate(policy.spec.rules, 1) if _covers(other, rule)), 0)
+            if covering and own and own <= set(chosen_names(policy, mesh)):
+                yield Finding(
+                    code="CLV4257",
+                    path=("spec", "rules", index),
+                    what=f"the DENY policy {_name(policy)!r} (rule {covering}) denies all that this rule allows",
+                    severity="warning",
+                )
+                break
+
+
+def tokens_are_read(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """Who asks about tokens has a RequestAuthentication that reads them."""
+    workloads = chosen(resource, mesh)
+    reading = [
+        workload
+        for workload in workloads
+        for other in mesh.policies.request_authentications
+        if selection.is_for(
+            other,
+            workload,
+            mesh.registry,
+            mesh.policies,
+            selector=other.spec.selector,
+            targets=other.spec.targets(),
+        )
+    ]
+    without = sorted({workload.name for workload in workloads} - {workload.name for workload in reading})
+    for path in authorization_values.token_fields(resource) if without else ():
+        yield Finding(
+            code="CLV4258",
+            path=path,
+            what=f"no RequestAuthentication reads tokens at {', '.join(without)}; there, no request has this",
+            hint="apply a RequestAuthentication for these workloads",
+            severity="warning",
+        )
+
+
+def identities_are_proven(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
+    """Who calls is known by its certificate, which only mutual TLS shows."""
+    plain = sorted(
+        workload.name
+        for workload in chosen(resource, mesh)
+        if not workload.gateway
+        and all(
+            peer_modes.modes_of(workload, mesh.registry, mesh.policies).at(port.target) == "DISABLE"
+            for port in _ports(workload, mesh)
+        )
+        and any(True for _ in _ports(workload, mesh))
+    )
+    for path in authorization_values.identity_fields(resource) if plain else ():
+        yield Finding(
+            code="CLV4261",
+            path=path,
+            what=f"a PeerAuthentication switches mutual TLS off at {', '.join(plain)}; there, nobody has an identity",
+            severity="warning",
+        )
+
+
+RULES = (
+    is_for_somebody,
+    authorizer_can_be_asked,
+    one_authorizer_decides,
+    dry_run_is_understood,
+    rules_can_hold,
+    http_is_asked_of_http,
+    allowed_is_not_denied,
+    tokens_are_read,
+    identities_are_proven,
+)
+
+
+def chosen_names(policy: AuthorizationPolicy, mesh: Mesh) -> Iterator[str]:
+    """Yield the names of the workloads that a policy is for."""
+    return (workload.name for workload in chosen(policy, mesh))
+
+
+def mesh_order(policy: AuthorizationPolicy, mesh: Mesh) -> int:
+    """Return the place of a policy among the resources given."""
+    return mesh.order[resources.key(policy)]
+
+
+def _name(policy: AuthorizationPolicy) -> str:
+    return resources.key(policy).partition("/")[2]
+
+
+def _ports(workload: Workload, mesh: Mesh) -> Iterator[ServicePort]:
+    for service in mesh.registry.services:
+        if workload.serves(service):
+            yield from service.ports
+
+
+def _tcp_ports(workload: Workload, mesh: Mesh) -> Iterator[ServicePort]:
+    for port in _ports(workload, mesh):
+        declared = protocols.declared(port)
+        if (declared and declared not in protocols.HTTP) or (
+            not declared and port.number in protocols.SERVER_SPEAKS_FIRST
+        ):
+            yield port
+
+
+def _names_a_port(rule: Rule) -> bool:
+    """Tell whether a rule says itself which ports it is for."""
+    return all(to.operation.ports for to in rule.to) if rule.to else False
+
+
+def _covers(wide: Rule, narrow: Rule) -> bool:
+    """Tell whether `wide` surely matches whatever `narrow` does: it asks for nothing that `narrow` does not."""
+    return (
+        (not wide.from_ or (bool(narrow.from_) and set(narrow.from_) <= set(wide.from_)))
+        and (not wide.to or (bool(narrow.to) and set(narrow.to) <= set(wide.to)))
+        and set(wide.when) <= set(narrow.when)
+    )
