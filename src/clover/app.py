@@ -133,6 +133,7 @@ async def _run(
                 inbound_port=plan.inbound_port,
                 gateway_proxy_protocol=True,
                 detection_timeout_s=registry.config.protocol_detection_timeout,
+                http10=chain.mesh.http10,
             ),
             publish=relays.publish,
             authority=Authority(registry.config.trust_domain, now=time.time()),

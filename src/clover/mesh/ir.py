@@ -399,6 +399,8 @@ class Endpoint:
     """`region/zone/subzone`, as far as it is known."""
     outside: bool = False
     """True: the network of the workloads does not reach it."""
+    loopback: bool = False
+    """True: it may be at this machine's own loopback, where `outside` alone may not lead."""
     mtls: bool = False
     """True: its proxy takes the mesh's mutual TLS at this port."""
 
@@ -419,6 +421,8 @@ class InboundPort:
     protocol: Protocol
     service: str
     """Host name of the service that it belongs to."""
+    grpc_web: bool = False
+    """True: browsers may speak gRPC-Web to it, and the function hears gRPC."""
     endpoint: str = ""
     """Where the function takes it: `127.0.0.1:8080` or `unix:///path`; '': at the port that was dialled."""
     peers: PeerMode = PeerMode.DISABLE

@@ -149,6 +149,9 @@ class MeshSettings(Part):
     agent, and by an IDS to report its alerts. `none`: everybody may call everybody, until a policy says otherwise."""
     certificate_lifetime: Annotated[Seconds, Field(ge=2.0, le=90 * DAY_S)] = DAY_S
     """Of the workloads' certificates, which are replaced before half of it is over."""
+    http10: bool = False
+    """HTTP/1.0 is HTTP, at the gateway and between functions (Istio: PILOT_HTTP10). Otherwise the gateway, and ports
+    declared to be HTTP, answer it with 426, and ports without a declared protocol carry it as TCP."""
     config: MeshConfig = MeshConfig.model_construct()
     """Istio's MeshConfig."""
 

@@ -24,3 +24,8 @@ def protocol_of(port: ServicePort) -> Protocol:
 def is_tls(port: ServicePort) -> bool:
     """Tell whether clients of a port say a server name before anything is encrypted."""
     return protocols.declared(port) in protocols.TLS
+
+
+def is_grpc_web(port: ServicePort) -> bool:
+    """Tell whether browsers may speak gRPC-Web to a port; its function hears gRPC."""
+    return protocols.declared(port) == protocols.GRPC_WEB

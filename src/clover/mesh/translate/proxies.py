@@ -17,7 +17,7 @@ from clover.mesh.translate.clusters import clusters_from
 from clover.mesh.translate.gateways import gateway_ports
 from clover.mesh.translate.outbound import Outbound
 from clover.mesh.translate.peers import with_peers
-from clover.mesh.translate.protocols import protocol_of
+from clover.mesh.translate.protocols import is_grpc_web, protocol_of
 
 _Clusters = Mapping[str, tuple[ir.Cluster, ir.Endpoints]]
 """By name."""
@@ -113,14 +113,22 @@ class _Translation:
             for listener in view.ingress:
                 port = service_port(listener.port)
                 endpoint = listener.default_endpoint.replace(f"{_OWN_ADDRESS}:", f"{workload.address}:")
-                yield ir.InboundPort(port=port.number, protocol=protocol_of(port), service=host, endpoint=endpoint)
+                yield ir.InboundPort(
+                    port=port.number,
+                    protocol=protocol_of(port),
+                    grpc_web=is_grpc_web(port),
+                    service=host,
+                    endpoint=endpoint,
+                )
             return
         seen = set()
         for service in services:
             for port in service.ports:
                 if port.target not in seen:
                     seen.add(port.target)
-                    yield ir.InboundPort(port=port.target, protocol=protocol_of(port), service=service.host)
+                    yield ir.InboundPort(
+                        port=port.target, protocol=protocol_of(port), grpc_web=is_grpc_web(port), service=service.host
+                    )
 
 
 def _with_clusters(proxy: ir.Proxy, clusters: _Clusters) -> ir.Proxy:

@@ -9,6 +9,7 @@ from envoy.config.core.v3 import base_pb2, extension_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.http.cors.v3 import cors_pb2
 from envoy.extensions.filters.http.fault.v3 import fault_pb2
+from envoy.extensions.filters.http.grpc_web.v3 import grpc_web_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
@@ -27,6 +28,7 @@ from clover.mesh.xds.settings import Settings
 FAULT = "envoy.filters.http.fault"
 CORS = "envoy.filters.http.cors"
 
+_ORDERS = "x-envoy-"
 _KEPT = "x-clover-kept-traceparent"
 _GIVEN = "request.headers['traceparent']"
 _VALID_TRACEPARENT = " && ".join(
@@ -73,6 +75,11 @@ def _answer_with_trace() -> HttpFilter:
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(mutations))
 
 
+@lru_cache(maxsize=1)
+def _grpc_web() -> HttpFilter:
+    return HttpFilter(name="envoy.filters.http.grpc_web", typed_config=packed(grpc_web_pb2.GrpcWeb()))
+
+
 def _set(name: str, value: str) -> mutation_rules_pb2.HeaderMutation:
     mutation = mutation_rules_pb2.HeaderMutation()
     mutation.append.header.key = name
@@ -108,6 +115,21 @@ def _keep_valid_trace_context() -> extension_pb2.TypedExtensionConfig:
 
 
 @lru_cache(maxsize=1)
+def _forget_orders() -> extension_pb2.TypedExtensionConfig:
+    """
+    Drop every header by which a client could tell a proxy what to do: how often to try, how long to wait, what to log.
+
+    Envoy drops some of them itself, where it takes a client for one from outside; none of them has any business here.
+    """
+    orders = mutation_rules_pb2.HeaderMutation()
+    orders.remove_on_match.key_matcher.prefix = _ORDERS
+    return extension_pb2.TypedExtensionConfig(
+        name="envoy.http.early_header_mutation.header_mutation",
+        typed_config=packed(early_pb2.HeaderMutation(mutations=[orders])),
+    )
+
+
+@lru_cache(maxsize=1)
 def _append_client() -> extension_pb2.TypedExtensionConfig:
     """Append the client's address to `x-forwarded-for`: what stands before it came from outside, and proves nothing."""
     mutation = mutation_rules_pb2.HeaderMutation()
@@ -131,6 +153,7 @@ def _manager(
         access_log=telemetry.access_log(identity, settings, direction=direction, http=True),
         tracing=telemetry.tracing(identity, settings),
     )
+    manager.http_protocol_options.accept_http_10 = settings.http10
     manager.normalize_path.value = True
     manager.upgrade_configs.add(upgrade_type="websocket")
     # The request id is the user's word for a request: it is made once and never rewritten to carry a sampling
@@ -150,13 +173,16 @@ def sidecar_manager(
     guard: ir.Guard = ir.UNGUARDED,
     table: str = "",
     inline: route_pb2.RouteConfiguration | None = None,
+    grpc_web: bool = False,
 ) -> HttpConnectionManager:
     """
     Return a manager that is invisible to both ends: it keeps Host, ids, `server` and idle streams as they are.
 
-    Routes come from `table`, or stand `inline` where policy cannot change them.
+    Routes come from `table`, or stand `inline` where policy cannot change them. With `grpc_web`, browsers are
+    understood, and the function hears gRPC.
     """
-    filters = (*_guarding(guard), *(_policy_filters() if inline is None else ()))
+    translating = (_grpc_web(),) if grpc_web else ()
+    filters = (*_guarding(guard), *translating, *(_policy_filters() if inline is None else ()))
     manager = _manager(identity, settings, direction=direction, filters=filters)
     manager.server_header_transformation = HttpConnectionManager.PASS_THROUGH
     manager.use_remote_address.value = False
@@ -186,7 +212,7 @@ def gateway_manager(identity: ir.Identity, settings: Settings, *, guard: ir.Guar
     manager.xff_num_trusted_hops = 0
     # Envoy would write its own address in the place of a client on the loopback interface.
     manager.skip_xff_append = True
-    manager.early_header_mutation_extensions.append(_append_client())
+    manager.early_header_mutation_extensions.extend((_forget_orders(), _append_client()))
     manager.generate_request_id.value = True
     manager.always_set_request_id_in_response = True
     if settings.otlp_cluster:

@@ -26,7 +26,7 @@ from clover.mesh.xds import access, clusters, http, listeners, routes, tcp, tls
 from clover.mesh.xds.clusters import BLACK_HOLE, INBOUND_PASSTHROUGH
 from clover.mesh.xds.messages import duration, network_filter
 from clover.mesh.xds.resource import CLUSTER, Resource, packed, resource
-from clover.mesh.xds.settings import Settings
+from clover.mesh.xds.settings import DEFAULTS, Settings
 
 NAME = "virtualInbound"
 _HELLO_BYTES = 512
@@ -60,7 +60,7 @@ def _only(way: _Way, words: tuple[str, ...]) -> _Way:
     return _Way(name=way.name, http=way.http, transport=way.transport, words=words, mutual=way.mutual)
 
 
-_DETECTED_HTTP = _only(_HTTP, listeners.HTTP_WORDS)
+_DETECTED_HTTP = _only(_HTTP, listeners.http_words(DEFAULTS))
 _DETECTED_MUTUAL_HTTP = _only(_MUTUAL_HTTP, tls.HTTP_WORDS)
 _WAYS = {
     ("permissive", "http"): (_only(_MUTUAL_HTTP, tls.WORDS), _HTTP),
@@ -106,7 +106,8 @@ def virtual_inbound(
     mutual = tls.inbound(peers.domains)
     for port in ports:
         for way in ways(port.peers, port.protocol):
-            chain = _chain(f"{listeners.ANY}_{port.port}", way, mutual, port=port.port)
+            words = listeners.http_words(settings) if way is _DETECTED_HTTP else way.words
+            chain = _chain(f"{listeners.ANY}_{port.port}", _only(way, words), mutual, port=port.port)
             chain.filters.extend(_filters(port, way, guard, identity, settings))
             message.filter_chains.append(chain)
     for number, mode in (*peers.ports, (0, peers.mode)):
@@ -144,7 +145,12 @@ def _filters(
 ) -> Iterator[Filter]:
     if way.http:
         manager = http.sidecar_manager(
-            identity, settings, direction="inbound", guard=guard, inline=routes.to_own_function(port)
+            identity,
+            settings,
+            direction="inbound",
+            guard=guard,
+            inline=routes.to_own_function(port),
+            grpc_web=port.grpc_web,
         )
         yield network_filter("http_connection_manager", manager)
     else:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2
-from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
+from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 
@@ -28,8 +28,7 @@ ANY = "0.0.0.0"  # noqa: S104 -- a proxy takes connections at all addresses of i
 
 OUTBOUND = "virtualOutbound"
 
-# As on Istio, HTTP/1.0 on a protocol-detected port is carried as TCP: it has no Host and no keep-alive to rely on.
-HTTP_WORDS = ("http/1.1", "h2c")
+_HTTP_WORDS = ("http/1.1", "h2c")
 # Named by the HTTP and the TCP chain of a port alike: Envoy compares one property after the other and never goes back,
 # so that a chain which does not name it is out of reach once another one does.
 _PLAINTEXT = "raw_buffer"
@@ -75,11 +74,13 @@ def outbound(
     needs: list[tuple[str, str]] = []
     if port.protocol is not ir.Protocol.TCP:
         _detect_http(message, settings)
+        words = http_words(settings)
         manager = http.sidecar_manager(identity, settings, direction="outbound", table=port.routes)
         # Networks are compared first, and never again: where TCP is told apart by them, HTTP is in each of them too.
         for number, networks in enumerate(((), *(route.destinations for route in port.tcp if route.destinations))):
             chain = message.filter_chains.add(name=f"{outbound_name(port)}-http" + (f"-{number}" if number else ""))
-            _match_http(chain)
+            chain.filter_chain_match.transport_protocol = _PLAINTEXT
+            chain.filter_chain_match.application_protocols.extend(words)
             tcp.match_networks(chain, networks)
             chain.filters.append(network_filter("http_connection_manager", manager))
         needs.append((ROUTES, port.routes))
@@ -109,6 +110,15 @@ def outbound(
     )
 
 
+def http_words(settings: Settings) -> tuple[str, ...]:
+    """
+    Return what the first bytes of a connection look like that carries HTTP.
+
+    As on Istio, HTTP/1.0 is carried as TCP unless it is asked for: it has no Host and no keep-alive to rely on.
+    """
+    return (*_HTTP_WORDS, "http/1.0") if settings.http10 else _HTTP_WORDS
+
+
 def asked_by(guard: ir.Guard) -> tuple[str, ...]:
     """Return the clusters that decide about requests, or know the keys of tokens."""
     return (*access.clusters_of(guard.access), *authentication.clusters_of(guard.authentication))
@@ -134,11 +144,6 @@ def _detect_http(message: Listener, settings: Settings) -> None:
     )
     message.listener_filters_timeout.CopyFrom(duration(settings.detection_timeout_s))
     message.continue_on_listener_filters_timeout = True
-
-
-def _match_http(chain: FilterChain) -> None:
-    chain.filter_chain_match.transport_protocol = _PLAINTEXT
-    chain.filter_chain_match.application_protocols.extend(HTTP_WORDS)
 
 
 def tcp_filter(cluster: str, identity: ir.Identity, settings: Settings, *, direction: str) -> Filter:

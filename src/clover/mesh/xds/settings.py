@@ -19,6 +19,8 @@ class Settings:
     """Connections to the gateway begin with a PROXY protocol header (whose client it is); others are closed."""
     detection_timeout_s: float = 0.0
     """How long a client of a protocol-detected port may stay silent before its bytes count as TCP; 0: for ever."""
+    http10: bool = False
+    """HTTP/1.0 is taken for HTTP: otherwise it is refused where HTTP is declared, and TCP where it is detected."""
     way_out: str = ""
     """
     Folder with a Unix socket for each endpoint that the network of the workloads does not reach, and whose name nobody

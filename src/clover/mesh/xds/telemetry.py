@@ -27,11 +27,14 @@ HTTP_FIELDS = {
     "host": "%REQ(:AUTHORITY)%",
     "request_id": "%REQ(X-REQUEST-ID)%",
     "route": "%ROUTE_NAME%",
+    "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+    "grpc_status": "%GRPC_STATUS%",
 }
 FIELDS = {
     "protocol": "%PROTOCOL%",
     "status": "%RESPONSE_CODE%",
     "flags": "%RESPONSE_FLAGS%",
+    "flags_in_words": "%RESPONSE_FLAGS_LONG%",
     "details": "%RESPONSE_CODE_DETAILS%",
     "duration_ms": "%DURATION%",
     "bytes_received": "%BYTES_RECEIVED%",
