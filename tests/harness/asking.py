@@ -22,7 +22,7 @@ def http_answer(question):
     connection = kind(parts.hostname, parts.port, timeout=15, **more)
     try:
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        body = question.get("body")
+        body = question.get("data")
         connection.request(question.get("method", "GET"), path, body=body, headers=question.get("headers", {}))
         response = connection.getresponse()
         headers = {name.lower(): value for name, value in response.getheaders()}

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ CASES = [
     for case in yaml.safe_load(path.read_text(encoding="utf-8"))
 ]
 OUTSIDE = "outside"
+PATIENCE_S = 5
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +56,20 @@ def test_a_policy_does_what_it_says(mesh, case):
         mesh.command.ok("apply", "-", stdin=applied)
     try:
         for question in case["ask"]:
-            answer(mesh, question)
+            within(PATIENCE_S if applied else 0, lambda asked=question: answer(mesh, asked))
     finally:
         restore(mesh, applied)
+
+
+def within(seconds, check):
+    """Repeat a check until it holds: connections that were open before a policy came are closed within two seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check()
+        except AssertionError:
+            if time.monotonic() >= deadline:
+                raise
 
 
 def answer(mesh, question):

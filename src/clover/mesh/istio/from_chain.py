@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from clover.mesh.istio.kinds.destination_rule import DestinationRuleSpec, Subset
@@ -16,14 +16,24 @@ from clover.mesh.istio.kinds.virtual_service import (
     PortSelector,
     VirtualServiceSpec,
 )
-from clover.mesh.istio.resources import DestinationRule, Gateway, Resource, VirtualService
-from clover.spec.chain import CONTROL_PORT, Chain, Function, workload_name
+from clover.mesh.istio.resources import (
+    AuthorizationPolicy,
+    DestinationRule,
+    Gateway,
+    PeerAuthentication,
+    Resource,
+    VirtualService,
+)
+from clover.spec.chain import CONTROL_PORT, Chain, Function, FunctionType, workload_name
 
 DATA_PORT_NAME = "data"
 """No protocol's name: it is recognised by the first bytes."""
 CONTROL_PORT_NAME = "grpc-control"
 GATEWAY_LABELS = {"istio": "ingressgateway"}
 """Labels of the gateway's workload, as in Istio's own installation."""
+GATEWAY_ACCOUNT = "gateway"
+AGENT_ACCOUNT = "control-agent"
+REPORT_ALERTS = "/clover.control.v1.Ambassador/ReportAlerts"
 _LOOPBACK = "127.0.0.1"
 
 
@@ -34,6 +44,8 @@ def resources_from(chain: Chain) -> tuple[Resource, ...]:
         _entrance(chain),
         *(_versions(chain, function) for function in chain.functions.values() if len(function.versions) > 1),
         *_mirrors(chain),
+        _trust(chain),
+        *_permissions(chain),
     )
 
 
@@ -121,6 +133,61 @@ def _mirrored(chain: Chain, function: Function) -> tuple[HTTPRoute, ...]:
         HTTPRoute(match=(HTTPMatchRequest(port=function.port),), route=rule.route, mirror=rule.mirror),
         HTTPRoute(route=(HTTPRouteDestination(destination=Destination(host=function.name)),)),
     )
+
+
+def _trust(chain: Chain) -> PeerAuthentication:
+    """Return what the chain says about the connections that its workloads take."""
+    return PeerAuthentication.model_validate(
+        {
+            "metadata": {"name": "default", "namespace": chain.namespace},
+            "spec": {"mtls": {"mode": chain.mesh.mtls}},
+        }
+    )
+
+
+def _permissions(chain: Chain) -> Iterator[AuthorizationPolicy]:
+    """
+    Yield who may call each function, unless the chain leaves that open.
+
+    Its data port is for those that the chain has before it, and its ambassador for the control agent. An IDS may
+    report its alerts to the firewall whose requests it is shown.
+    """
+    if chain.mesh.authorization == "none":
+        return
+    for function in chain.functions.values():
+        rules = [
+            _permission(chain, _callers(chain, function), port=function.port),
+            _permission(chain, [AGENT_ACCOUNT], port=CONTROL_PORT),
+        ]
+        if function.type is FunctionType.FIREWALL and function.mirror_to is not None:
+            rules.append(_permission(chain, [function.mirror_to], port=CONTROL_PORT, paths=[REPORT_ALERTS]))
+        yield AuthorizationPolicy.model_validate(
+            {
+                "metadata": {"name": function.name, "namespace": chain.namespace},
+                "spec": {
+                    "selector": {"matchLabels": {"app": function.name}},
+                    "action": "ALLOW",
+                    "rules": [rule for rule in rules if rule],
+                },
+            }
+        )
+
+
+def _permission(chain: Chain, accounts: Sequence[str], *, port: int, paths: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the rule that lets workloads of some service accounts call a port; {} when there are none."""
+    if not accounts:
+        return {}
+    principals = [f"{chain.mesh.config.trust_domain}/ns/{chain.namespace}/sa/{account}" for account in accounts]
+    operation = {"ports": [str(port)], **({"paths": list(paths)} if paths else {})}
+    return {"from": [{"source": {"principals": principals}}], "to": [{"operation": operation}]}
+
+
+def _callers(chain: Chain, function: Function) -> list[str]:
+    """Return whose requests, or copies of requests, reach a function."""
+    first = [GATEWAY_ACCOUNT] if chain.gateway.to == function.name else []
+    before = [known.name for known in chain.functions.values() if function.name in known.upstreams]
+    copied = [known for known in chain.functions.values() if known.mirror_to == function.name]
+    return list(dict.fromkeys([*first, *before, *(name for known in copied for name in _callers(chain, known))]))
 
 
 def _rule(chain: Chain, function: Function) -> HTTPRoute:
