@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from clover.mesh.istio import jwks, selection
+from clover.mesh.istio import hosts, jwks, selection
+from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.headers import is_header_name
 from clover.mesh.istio.kinds.request_authentication import JWTRule
@@ -89,13 +90,14 @@ def port_of(uri: str) -> int:
 def _fetched(uri: str, path: Path, resource: RequestAuthentication, mesh: Mesh) -> Iterator[Finding]:
     namespace, host = resource.metadata.namespace, urlsplit(uri).hostname or ""
     service = service_at(mesh.registry, host, namespace)
-    if service is None:
+    if service is None and not mesh.tells_services_of(hosts.full_host(host, namespace)):
+        yield unknown_host(host, path, mesh, namespace=namespace)
+    elif service is None:
         yield Finding(
             code="CLV4272",
             path=path,
             what=f"proxies fetch keys from services of the mesh, and {host!r} is none",
-            hint=nearest(host, mesh.known_hosts())
-            or f"apply a ServiceEntry for {host!r}, port {port_of(uri)}",
+            hint=nearest(host, mesh.known_hosts()) or f"apply a ServiceEntry for {host!r}, port {port_of(uri)}",
         )
     elif keys_service(uri, mesh.registry, namespace) is None:
         ports = ", ".join(str(port.number) for port in service.ports)

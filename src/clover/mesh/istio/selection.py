@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from clover.mesh.istio import hosts
+from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding
 from clover.mesh.istio.kinds.part import MatchLabels, TargetRef
 from clover.mesh.istio.mesh import Mesh
@@ -84,6 +86,10 @@ def _given(policy: Resource) -> set[str]:
 def _target(ref: TargetRef, path: tuple[str | int, ...], mesh: Mesh, *, namespace: str, code: str) -> Iterator[Finding]:
     match (ref.group, ref.kind):
         case ("" | "core", "Service"):
+            host = hosts.full_host(ref.name, namespace)
+            if not mesh.tells_services_of(host):
+                yield unknown_host(ref.name, (*path, "name"), mesh, namespace=namespace)
+                return
             if mesh.registry.service(ref.name, namespace) is None:
                 yield Finding(
                     code=code,
