@@ -7,7 +7,7 @@ came from, as `VirtualService/default/http-lb`, so that a rejection by Envoy can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from clover.mesh.access import OPEN, Access
@@ -528,6 +528,23 @@ class Guard:
 
     access: Access = OPEN
     authentication: Authentication = NO_TOKENS
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The author's resources that it came from."""
+        return (*self.access.sources, *self.authentication.sources)
+
+    def at_port(self, port: int) -> Guard:
+        """Return what stands before one port of a sidecar."""
+        return replace(self, access=self.access.at_port(port))
+
+    def elsewhere(self) -> Guard:
+        """Return what stands before ports that nobody named."""
+        return replace(self, access=self.access.elsewhere())
+
+    def at_gateway(self, opened_by: tuple[str, ...]) -> Guard:
+        """Return what stands before a port of a gateway, by the resources that opened it."""
+        return replace(self, access=self.access.at_gateway(opened_by))
 
 
 UNGUARDED = Guard()

@@ -31,20 +31,22 @@ def gateway(
             name="envoy.filters.listener.proxy_protocol", typed_config=packed(proxy_protocol_pb2.ProxyProtocol())
         )
     if port.routes:
-        message.filter_chains.add(name=name, filters=[_http(port.routes, guard, identity, settings)])
+        own = guard.at_gateway(port.sources)
+        message.filter_chains.add(name=name, filters=[_http(port.routes, own, identity, settings)])
     log = telemetry.access_log(identity, settings, direction="gateway", http=False)
     for server in port.servers:
+        own = guard.at_gateway(server.sources)
         if server.tls or any(route.tls for route in server.tcp):
             tcp.detect_tls(message, timeout_s=settings.detection_timeout_s)
         if server.routes:
             chains = [message.filter_chains.add(name=server.name)]
-            chains[0].filters.append(_http(server.routes, guard, identity, settings))
+            chains[0].filters.append(_http(server.routes, own, identity, settings))
         else:
             start = len(message.filter_chains)
             for number, route in enumerate(server.tcp):
                 chain = tcp.chain(route, name=f"{server.name}-{number}", log=log)
                 tls.announce_tcp(chain, (share.cluster for share in route.to), says_http)
-                for place, one in enumerate(access.tcp_filters(guard.access)):
+                for place, one in enumerate(access.tcp_filters(own.access)):
                     chain.filters.insert(place, one)
                 message.filter_chains.append(chain)
             chains = list(message.filter_chains[start:])
@@ -56,7 +58,8 @@ def gateway(
                 if not match.server_names:
                     match.server_names.extend(server.hosts)
                 chain.transport_socket.CopyFrom(socket)
-    sources = (*port.sources, *(source for server in port.servers for source in server.sources))
+    opened = (*port.sources, *(source for server in port.servers for source in server.sources))
+    sources = (*opened, *guard.at_gateway(opened).sources)
     return resource(name, message, requires=_needs(port, guard), sources=sources)
 
 

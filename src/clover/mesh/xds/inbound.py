@@ -108,15 +108,15 @@ def virtual_inbound(
         for way in ways(port.peers, port.protocol):
             words = listeners.http_words(settings) if way is _DETECTED_HTTP else way.words
             chain = _chain(f"{listeners.ANY}_{port.port}", _only(way, words), mutual, port=port.port)
-            chain.filters.extend(_filters(port, way, guard, identity, settings))
+            chain.filters.extend(_filters(port, way, guard.at_port(port.port), identity, settings))
             message.filter_chains.append(chain)
     for number, mode in (*peers.ports, (0, peers.mode)):
         for way in ways(mode, ir.Protocol.TCP):
             chain = _chain(f"{NAME}_{number}" if number else NAME, way, mutual, port=number)
-            chain.filters.extend(access.tcp_filters(guard.access))
+            chain.filters.extend(access.tcp_filters(guard.elsewhere().access))
             chain.filters.append(listeners.tcp_filter(INBOUND_PASSTHROUGH, identity, settings, direction="inbound"))
             message.filter_chains.append(chain)
-    return resource(NAME, message, requires=_needs(message, ports, guard))
+    return resource(NAME, message, requires=_needs(message, ports, guard), sources=guard.sources)
 
 
 def _needs(message: Listener, ports: Iterable[ir.InboundPort], guard: ir.Guard) -> Iterator[tuple[str, str]]:
