@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 
 from clover.errors import DocumentError, MeshError, Problem, errors_only
+from clover.kit import memory
 from clover.kit.documents import Document
 from clover.mesh import ir, snapshot, translate
 from clover.mesh.certificates import Authority, Svid
@@ -242,6 +243,7 @@ class Controller:
         broken = [problem for one in snapshots.values() for problem in snapshot.check(one)]
         if broken:
             raise MeshError(*broken)
+        memory.forget_unused()
         return snapshots, problems
 
     def _send(self, snapshots: Mapping[str, Snapshot]) -> int:

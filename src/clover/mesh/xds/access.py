@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.rbac.v3.rbac_pb2 import RBAC
@@ -11,6 +10,7 @@ from envoy.extensions.filters.http.rbac.v3 import rbac_pb2 as http_rbac_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from envoy.extensions.filters.network.rbac.v3 import rbac_pb2 as tcp_rbac_pb2
 
+from clover.kit.memory import remembered
 from clover.mesh.access import Access, Action, Authorizer, Policy
 from clover.mesh.xds import ext_authz
 from clover.mesh.xds.rbac import rules_of
@@ -27,14 +27,14 @@ _TRIED = {Action.ALLOW: "istio_dry_run_allow_", Action.DENY: "istio_dry_run_deny
 """Where Envoy notes what a policy that is only tried would have done."""
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def http_filters(access: Access) -> tuple[tuple[HttpFilter, ...], tuple[HttpFilter, ...]]:
     """Return the filters in front of a workload's HTTP: CUSTOM, before tokens are read; and AUDIT, DENY, ALLOW."""
     rest = tuple(_http(http_rbac_pb2.RBAC(**found)) for found in _plain(access, tcp=False))
     return tuple(_custom_http(access)), rest
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def tcp_filters(access: Access) -> tuple[Filter, ...]:
     """Return the filters in front of a workload's TCP, in the same order."""
     rest = (_tcp(tcp_rbac_pb2.RBAC(stat_prefix=_TCP_STATS, **found)) for found in _plain(access, tcp=True))

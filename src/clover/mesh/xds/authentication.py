@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from envoy.config.core.v3 import http_uri_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
 from google.protobuf import duration_pb2
 
+from clover.kit.memory import remembered
 from clover.mesh.authentication import FILTER, PAYLOAD, Authentication, Issuer, Keys
 from clover.mesh.xds.resource import packed
 
@@ -17,7 +16,7 @@ _KEYS_KEPT_S = 300
 _Requirement = config_pb2.JwtRequirement
 
 
-@lru_cache(maxsize=256)
+@remembered
 def http_filters(authentication: Authentication) -> tuple[HttpFilter, ...]:
     """Return the filter that reads tokens, before anything that decides by them."""
     if not authentication.issuers:

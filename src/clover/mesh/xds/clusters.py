@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
 from itertools import groupby
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -11,6 +10,7 @@ from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_opt
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
+from clover.kit.memory import remembered
 from clover.mesh import ir
 from clover.mesh.xds import tls
 from clover.mesh.xds.messages import duration, over_ads, socket_address
@@ -46,7 +46,7 @@ def resolves_names(cluster: ir.Cluster, settings: Settings) -> bool:
     return cluster.discovery in _BY_NAME and not settings.way_out
 
 
-@lru_cache(maxsize=8192)
+@remembered
 def outbound(
     cluster: ir.Cluster, settings: Settings = DEFAULTS, *, named: tuple[ir.Endpoint, ...] | None = None
 ) -> Resource:
@@ -87,7 +87,7 @@ def outbound(
     )
 
 
-@lru_cache(maxsize=8192)
+@remembered
 def endpoints(group: ir.Endpoints, settings: Settings = DEFAULTS) -> Resource:
     """Return the members of a cluster as they are told to a proxy."""
     return resource(group.cluster, _assignment(group, settings))
@@ -135,7 +135,7 @@ def way_out(folder: str, address: str, port: int) -> str:
     return f"{folder}/{name}"
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def inbound(port: ir.InboundPort, settings: Settings) -> tuple[Resource, ...]:
     """Return the clusters that are the proxy's own function, dialled from a source address that is let through."""
     # In this order: where both have one name, it is the plain one.
@@ -183,7 +183,7 @@ def inbound_once_name(port: ir.InboundPort) -> str:
 _ONCE = ir.Limits(max_requests_per_connection=1)
 
 
-@lru_cache(maxsize=64)
+@remembered
 def built_in(settings: Settings) -> tuple[Resource, ...]:
     """Return the clusters that interception needs: one that leads nowhere, and two that let pass."""
     black_hole = Cluster(name=BLACK_HOLE, type=Cluster.STATIC, connect_timeout=duration(_CONNECT_TIMEOUT_S))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.extensions.filters.listener.proxy_protocol.v3 import proxy_protocol_pb2
 
+from clover.kit.memory import remembered
 from clover.mesh import ir
 from clover.mesh.xds import access, http, listeners, tcp, telemetry, tls
 from clover.mesh.xds.messages import network_filter
@@ -15,7 +15,7 @@ from clover.mesh.xds.resource import CLUSTER, ROUTES, Resource, packed, resource
 from clover.mesh.xds.settings import Settings
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def gateway(
     port: ir.GatewayPort,
     guard: ir.Guard,

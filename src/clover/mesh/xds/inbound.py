@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 from envoy.config.core.v3.base_pb2 import TransportSocket
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
@@ -21,6 +20,7 @@ from envoy.extensions.filters.listener.original_dst.v3.original_dst_pb2 import O
 from envoy.extensions.filters.listener.tls_inspector.v3.tls_inspector_pb2 import TlsInspector
 from google.protobuf.message import Message
 
+from clover.kit.memory import remembered
 from clover.mesh import ir
 from clover.mesh.xds import access, clusters, http, listeners, routes, tcp, tls
 from clover.mesh.xds.clusters import BLACK_HOLE, INBOUND_PASSTHROUGH
@@ -88,7 +88,7 @@ def ways(mode: ir.PeerMode, protocol: ir.Protocol) -> tuple[_Way, ...]:
     return _WAYS[mode.value, spoken]
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def virtual_inbound(
     ports: tuple[ir.InboundPort, ...],
     guard: ir.Guard,

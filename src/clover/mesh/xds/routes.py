@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import lru_cache
 
 from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
@@ -13,6 +12,7 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.type.matcher.v3 import metadata_pb2, string_pb2, value_pb2
 from envoy.type.v3 import percent_pb2
 
+from clover.kit.memory import remembered
 from clover.mesh import ir
 from clover.mesh.authentication import FILTER, PAYLOAD
 from clover.mesh.xds import clusters
@@ -31,7 +31,7 @@ _REDIRECTS = {
 }
 
 
-@lru_cache(maxsize=2048)
+@remembered
 def table(table: ir.RouteTable) -> Resource:
     """Return a route table as it is sent to a proxy."""
     routes = [route for host in table.virtual_hosts for route in host.routes]
@@ -97,7 +97,7 @@ def _to_function(name: str, cluster: str, *, conditions: tuple[str, ...], match:
     )
 
 
-@lru_cache(maxsize=8192)
+@remembered
 def _route(route: ir.Route) -> route_components_pb2.Route:
     message = route_components_pb2.Route(name=route.name, match=_match(route.match), stat_prefix=route.stat_prefix)
     match route.action:
