@@ -9,14 +9,13 @@ loop. Gateways have listeners of their own (`gateways`).
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.listener.v3.listener_pb2 import Listener
 from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_pb2
 
+from clover.kit.memory import remembered
 from clover.mesh import ir
 from clover.mesh.xds import access, authentication, http, tcp, telemetry, tls
 from clover.mesh.xds.clusters import BLACK_HOLE, PASSTHROUGH
@@ -45,7 +44,7 @@ def gateway_name(port: ir.GatewayPort) -> str:
     return f"{port.address}_{port.port}"
 
 
-@lru_cache(maxsize=1024)
+@remembered
 def virtual_outbound(identity: ir.Identity, settings: Settings, *, unclaimed: str = PASSTHROUGH) -> Resource:
     """Return the listener that takes all connections of the function, and where those go that no other one claims."""
     message = listener(OUTBOUND, ANY, settings.outbound_port, identity, settings, direction="outbound")
@@ -60,7 +59,7 @@ def virtual_outbound(identity: ir.Identity, settings: Settings, *, unclaimed: st
     return resource(OUTBOUND, message, requires=[(CLUSTER, BLACK_HOLE), (CLUSTER, unclaimed)])
 
 
-@lru_cache(maxsize=4096)
+@remembered
 def outbound(
     port: ir.OutboundPort, identity: ir.Identity, settings: Settings, says_http: frozenset[str] = frozenset()
 ) -> Resource:
