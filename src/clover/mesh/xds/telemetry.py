@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 
 from envoy.config.accesslog.v3 import accesslog_pb2
 from envoy.config.core.v3 import config_source_pb2, extension_pb2, grpc_service_pb2
 from envoy.config.trace.v3 import http_tracer_pb2, opentelemetry_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.extensions.access_loggers.open_telemetry.v3 import logs_service_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
 from envoy.extensions.tracers.opentelemetry.resource_detectors.v3 import static_config_resource_detector_pb2
-from envoy.extensions.tracers.opentelemetry.samplers.v3 import always_on_sampler_pb2
+from envoy.extensions.tracers.opentelemetry.samplers.v3 import (
+    always_on_sampler_pb2,
+    trace_id_ratio_based_sampler_pb2,
+)
+from envoy.type.tracing.v3 import custom_tag_pb2
+from envoy.type.v3 import percent_pb2
 from opentelemetry.proto.common.v1 import common_pb2
 
+from clover.kit.memory import remembered
 from clover.mesh import ir
+from clover.mesh.reporting import Reporting, Tag, TagKind
 from clover.mesh.xds.resource import packed
 from clover.mesh.xds.settings import Settings
 
@@ -56,6 +63,12 @@ HTTP_BODY = '"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)%" %RESPONSE_CODE%
 _TCP_BODY = "tcp to %DOWNSTREAM_LOCAL_ADDRESS% %RESPONSE_FLAGS% %DURATION% ms"
 
 
+SPANS_KEPT = "spans_kept"
+"""Attribute of records of proxies that do not keep the spans of every trace: `10 %`, or `none`."""
+_ALL = 100.0
+_TLS_FAILED = "connection.transport_failure_reason != ''"
+
+
 def resource_attributes(identity: ir.Identity) -> dict[str, str]:
     """Return whom spans and logs are about, in OpenTelemetry's words."""
     return {
@@ -65,6 +78,13 @@ def resource_attributes(identity: ir.Identity) -> dict[str, str]:
         "service.instance.id": identity.workload,
         "clover.workload": identity.workload,
     }
+
+
+def _left_out(wanted: Reporting) -> dict[str, str]:
+    """Return what a record must say so that spans which a policy leaves out are not taken for lost ones."""
+    if not wanted.spans:
+        return {SPANS_KEPT: "none"}
+    return {SPANS_KEPT: f"{wanted.sampled_percent:g} %"} if wanted.sampled_percent < _ALL else {}
 
 
 def _receiver(settings: Settings) -> grpc_service_pb2.GrpcService:
@@ -83,15 +103,21 @@ def _attributes(values: Mapping[str, str]) -> common_pb2.KeyValueList:
     )
 
 
-@lru_cache(maxsize=1024)
-def tracing(identity: ir.Identity, settings: Settings) -> HttpConnectionManager.Tracing | None:
-    """
-    Trace every request: one server span, and one client span per attempt.
+def _reporting(identity: ir.Identity, direction: str) -> Reporting:
+    return identity.reports.taken if direction == "inbound" else identity.reports.sent
 
-    The sampler decides alone: without it the flag of the client's `traceparent` would switch tracing off. Names are
-    made of method and route, never of paths, so that they can be grouped.
+
+@remembered
+def tracing(identity: ir.Identity, settings: Settings, *, direction: str) -> HttpConnectionManager.Tracing | None:
     """
-    if not settings.otlp_cluster:
+    Trace every request, or the share that a policy names: one server span, and one client span per attempt.
+
+    The sampler decides alone: without it the flag of the client's `traceparent` would switch tracing off. It decides by
+    the trace id, so that all proxies keep the same traces. Names are made of method and route, never of paths, so that
+    they can be grouped.
+    """
+    wanted = _reporting(identity, direction)
+    if not settings.otlp_cluster or not wanted.spans:
         return None
     attributes = resource_attributes(identity)
     config = opentelemetry_pb2.OpenTelemetryConfig(
@@ -107,10 +133,7 @@ def tracing(identity: ir.Identity, settings: Settings) -> HttpConnectionManager.
                 ),
             )
         ],
-        sampler=extension_pb2.TypedExtensionConfig(
-            name="envoy.tracers.opentelemetry.samplers.always_on",
-            typed_config=packed(always_on_sampler_pb2.AlwaysOnSamplerConfig()),
-        ),
+        sampler=_sampler(wanted.sampled_percent),
     )
     result = HttpConnectionManager.Tracing(
         provider=http_tracer_pb2.Tracing.Http(name="envoy.tracers.opentelemetry", typed_config=packed(config)),
@@ -118,10 +141,42 @@ def tracing(identity: ir.Identity, settings: Settings) -> HttpConnectionManager.
         upstream_operation="%REQ(:METHOD)% %UPSTREAM_CLUSTER%",
     )
     result.spawn_upstream_span.value = True
+    result.custom_tags.extend(map(_tag, wanted.tags))
     return result
 
 
-@lru_cache(maxsize=1024)
+def _sampler(percent: float) -> extension_pb2.TypedExtensionConfig:
+    if percent >= _ALL:
+        return extension_pb2.TypedExtensionConfig(
+            name="envoy.tracers.opentelemetry.samplers.always_on",
+            typed_config=packed(always_on_sampler_pb2.AlwaysOnSamplerConfig()),
+        )
+    share = percent_pb2.FractionalPercent(
+        numerator=round(percent * 10_000), denominator=percent_pb2.FractionalPercent.MILLION
+    )
+    return extension_pb2.TypedExtensionConfig(
+        name="envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
+        typed_config=packed(
+            trace_id_ratio_based_sampler_pb2.TraceIdRatioBasedSamplerConfig(sampling_percentage=share)
+        ),
+    )
+
+
+def _tag(tag: Tag) -> custom_tag_pb2.CustomTag:
+    result = custom_tag_pb2.CustomTag(tag=tag.name)
+    match tag.kind:
+        case TagKind.LITERAL:
+            result.literal.value = tag.value
+        case TagKind.ENVIRONMENT:
+            result.environment.name, result.environment.default_value = tag.value, tag.default
+        case TagKind.HEADER:
+            result.request_header.name, result.request_header.default_value = tag.value, tag.default
+        case TagKind.FORMAT:
+            result.value = tag.value
+    return result
+
+
+@remembered
 def access_log(
     identity: ir.Identity, settings: Settings, *, direction: str, http: bool, errors_only: bool = False
 ) -> tuple[accesslog_pb2.AccessLog, ...]:
@@ -129,11 +184,13 @@ def access_log(
     Log every request (`http`) or connection.
 
     All loggers of a proxy share one stream to the receiver, because all they share is equal: Envoy keeps one
-    exporter per receiver and resource. `errors_only` is for listeners: what no filter chain wanted.
+    exporter per receiver and resource. `errors_only` is for listeners: what no filter chain wanted, and whoever
+    could not prove who they are.
     """
-    if not settings.otlp_cluster:
+    wanted = _reporting(identity, direction)
+    if not settings.otlp_cluster or not (wanted.logs or errors_only):
         return ()
-    fields = {"log": "envoy", "direction": direction, **(HTTP_FIELDS if http else {}), **FIELDS}
+    fields = {"log": "envoy", "direction": direction, **(HTTP_FIELDS if http else {}), **FIELDS, **_left_out(wanted)}
     common = als_pb2.CommonGrpcAccessLogConfig(
         log_name="clover",
         grpc_service=_receiver(settings),
@@ -150,5 +207,17 @@ def access_log(
     )
     log = accesslog_pb2.AccessLog(name="envoy.access_loggers.open_telemetry", typed_config=packed(config))
     if errors_only:
-        log.filter.response_flag_filter.flags.append("NR")
+        either = log.filter.or_filter.filters
+        either.add().response_flag_filter.flags.append("NR")
+        either.append(_if(_TLS_FAILED))
+    elif wanted.log_condition:
+        log.filter.CopyFrom(_if(wanted.log_condition))
     return (log,)
+
+
+def _if(condition: str) -> accesslog_pb2.AccessLogFilter:
+    """Return a filter that keeps records for which a CEL expression holds."""
+    result = accesslog_pb2.AccessLogFilter()
+    result.extension_filter.name = "envoy.access_loggers.extension_filters.cel"
+    result.extension_filter.typed_config.CopyFrom(packed(cel_pb2.ExpressionFilter(expression=condition)))
+    return result
