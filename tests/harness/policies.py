@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
 
 import yaml
 
@@ -25,6 +26,7 @@ kind: Chain
 metadata: {name: sdc}
 spec:
   gateway: {port: 8080, to: waf}
+  mesh: {authorization: none}
   functions:
     waf: {type: firewall, to: lb, mirrorTo: shadow}
     lb:
@@ -149,6 +151,10 @@ def plain(value):
         return str(value.value)
     if isinstance(value, bytes):
         return value.decode()
+    if isinstance(value, frozenset):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, IPv4Network | IPv6Network):
+        return str(value)
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     return value

@@ -30,5 +30,7 @@ def _caused(text):
             old = getattr(before[node], part)
             if new := [policies.plain(item) for item in getattr(proxy, part) if item not in old]:
                 shown[part] = new
+        if proxy.guard != before[node].guard:
+            shown["guard"] = policies.plain(proxy.guard)
         groups.setdefault(policies.as_text(shown), (shown, []))[1].append(node)
     return {", ".join(nodes): shown for shown, nodes in groups.values() if shown}

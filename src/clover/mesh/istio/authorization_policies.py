@@ -16,6 +16,10 @@ from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.registry import ServicePort, Workload
 from clover.mesh.istio.resources import AuthorizationPolicy
 
+_OPPOSITE = {"ALLOW": "DENY", "DENY": "ALLOW"}
+_NAMED = 3
+"""How many policies a message names."""
+
 
 def chosen(policy: AuthorizationPolicy, mesh: Mesh) -> tuple[Workload, ...]:
     """Return the workloads that a policy is for."""
@@ -74,7 +78,9 @@ def one_authorizer_decides(resource: AuthorizationPolicy, mesh: Mesh) -> Iterato
     own = set(chosen_names(resource, mesh)) if mine else set()
     for other in mesh.policies.authorization_policies:
         theirs = other.spec.provider
-        if not mine or not theirs or theirs.name == mine.name or mesh_order(other, mesh) > mesh_order(resource, mesh):
+        if not mine or not theirs or theirs.name == mine.name:
+            continue
+        if mesh.order[resources.key(other)] > mesh.order[resources.key(resource)]:
             continue
         if both := sorted(own & set(chosen_names(other, mesh))):
             yield Finding(
@@ -128,24 +134,41 @@ def http_is_asked_of_http(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator
 
 
 def allowed_is_not_denied(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
-    """DENY is asked before ALLOW: what a policy denies, no other can allow."""
-    if resource.spec.action != "ALLOW" or resource.dry_run:
+    """DENY is asked before ALLOW: what one policy denies, no other can allow. The later of two is told."""
+    mine = resource.spec.action
+    if mine not in _OPPOSITE or resource.dry_run:
         return
-    own = set(chosen_names(resource, mesh))
-    denying = [
-        policy for policy in mesh.policies.authorization_policies if policy.spec.action == "DENY" and not policy.dry_run
+    earlier = [
+        policy
+        for policy in mesh.policies.authorization_policies
+        if policy.spec.action == _OPPOSITE[mine]
+        and not policy.dry_run
+        and mesh.order[resources.key(policy)] < mesh.order[resources.key(resource)]
     ]
     for index, rule in enumerate(resource.spec.rules):
-        for policy in denying:
-            covering = next((place for place, other in enumerate(policy.spec.rules, 1) if _covers(other, rule)), 0)
-            if covering and own and own <= set(chosen_names(policy, mesh)):
-                yield Finding(
-                    code="CLV4257",
-                    path=("spec", "rules", index),
-                    what=f"the DENY policy {_name(policy)!r} (rule {covering}) denies all that this rule allows",
-                    severity="warning",
-                )
-                break
+        if mine == "ALLOW":
+            found = [policy for policy in earlier if _denied(rule, policy) and _is_within(resource, policy, mesh)]
+            what = "all of it is denied already, by {}"
+        else:
+            found = [
+                policy
+                for policy in earlier
+                if any(_covers(rule, other) for other in policy.spec.rules) and _is_within(policy, resource, mesh)
+            ]
+            what = "it denies all that a rule of {} allows"
+        if found:
+            names = ", ".join(map(_name, found[:_NAMED])) + (" ..." if len(found) > _NAMED else "")
+            yield Finding(code="CLV4257", path=("spec", "rules", index), what=what.format(names), severity="warning")
+
+
+def _denied(rule: Rule, policy: AuthorizationPolicy) -> bool:
+    return any(_covers(other, rule) for other in policy.spec.rules)
+
+
+def _is_within(one: AuthorizationPolicy, other: AuthorizationPolicy, mesh: Mesh) -> bool:
+    """Tell whether there are workloads that `one` is for, and `other` is for all of them."""
+    workloads = set(chosen_names(one, mesh))
+    return bool(workloads) and workloads <= set(chosen_names(other, mesh))
 
 
 def tokens_are_read(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
@@ -212,11 +235,6 @@ RULES = (
 def chosen_names(policy: AuthorizationPolicy, mesh: Mesh) -> Iterator[str]:
     """Yield the names of the workloads that a policy is for."""
     return (workload.name for workload in chosen(policy, mesh))
-
-
-def mesh_order(policy: AuthorizationPolicy, mesh: Mesh) -> int:
-    """Return the place of a policy among the resources given."""
-    return mesh.order[resources.key(policy)]
 
 
 def _name(policy: AuthorizationPolicy) -> str:
