@@ -12,6 +12,7 @@ from enum import StrEnum
 
 from clover.mesh.access import OPEN, Access
 from clover.mesh.authentication import NO_TOKENS, Authentication
+from clover.mesh.reporting import EVERYTHING, Reports
 
 PASSTHROUGH = "PassthroughCluster"
 """The cluster that every sidecar has without being told: the address that was dialled."""
@@ -520,6 +521,8 @@ class Identity:
     """`gateway` for the gateway."""
     version: str = ""
     workload: str
+    reports: Reports = EVERYTHING
+    """What the proxy tells of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

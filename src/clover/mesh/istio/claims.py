@@ -1,4 +1,4 @@
-"""Matches on what a token says: `@request.auth.claims.sub` or `@request.auth.claims[group][id]` in place of a header."""
+"""Matches on what a token says: `@request.auth.claims.sub` or `@request.auth.claims[group][id]`, not a header."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from clover.mesh.istio import (
     request_authentications,
     resources,
     routing_rules,
+    telemetries,
 )
 from clover.mesh.istio.finding import Finding, Path, in_order, problem_from
 from clover.mesh.istio.kinds.part import Part
@@ -39,6 +40,7 @@ _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
     "PeerAuthentication": peer_authentications.RULES,
     "AuthorizationPolicy": authorization_policies.RULES,
     "RequestAuthentication": request_authentications.RULES,
+    "Telemetry": telemetries.RULES,
     "Gateway.gateway.networking.k8s.io": gateway_api_rules.RULES,
     "HTTPRoute": (*attachment_rules.RULES, *attached_route_rules.HTTP_RULES),
     "GRPCRoute": (*attachment_rules.RULES, *attached_route_rules.GRPC_RULES),

@@ -18,6 +18,7 @@ from clover.mesh.translate.gateways import gateway_ports
 from clover.mesh.translate.outbound import Outbound
 from clover.mesh.translate.peers import with_peers
 from clover.mesh.translate.protocols import is_grpc_web, protocol_of
+from clover.mesh.translate.reporting import reports_of
 
 _Clusters = Mapping[str, tuple[ir.Cluster, ir.Endpoints]]
 """By name."""
@@ -57,7 +58,9 @@ class _Translation:
         view = self._views.of(workload)
         common = ir.Proxy(
             node=workload.name,
-            identity=_identity(workload, self._registry),
+            identity=replace(
+                _identity(workload, self._registry), reports=reports_of(workload, self._registry, self._policies)
+            ),
             principal=self._registry.principal(workload),
             guard=ir.Guard(
                 access=access_of(workload, self._registry, self._policies),

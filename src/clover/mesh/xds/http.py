@@ -67,11 +67,12 @@ def _guarding(guard: ir.Guard) -> tuple[HttpFilter, ...]:
     return (*custom, *authentication.http_filters(guard.authentication), *rest)
 
 
-@lru_cache(maxsize=1)
-def _answer_with_trace() -> HttpFilter:
-    """Tell the client the trace of its request, also when nobody but the gateway answered."""
+@lru_cache(maxsize=2)
+def _answer_with_trace(*, kept: bool) -> HttpFilter:
+    """Tell the client the trace of its request, also when only the gateway answered; `kept`: it surely has spans."""
     mutations = header_mutation_pb2.HeaderMutation()
-    mutations.mutations.response_mutations.append(_set("traceresponse", "00-%TRACE_ID%-%SPAN_ID%-01"))
+    flags = "01" if kept else "00"
+    mutations.mutations.response_mutations.append(_set("traceresponse", f"00-%TRACE_ID%-%SPAN_ID%-{flags}"))
     return HttpFilter(name="envoy.filters.http.header_mutation", typed_config=packed(mutations))
 
 
@@ -151,7 +152,7 @@ def _manager(
         stat_prefix=direction,
         http_filters=[*filters, _router()],
         access_log=telemetry.access_log(identity, settings, direction=direction, http=True),
-        tracing=telemetry.tracing(identity, settings),
+        tracing=telemetry.tracing(identity, settings, direction=direction),
     )
     manager.http_protocol_options.accept_http_10 = settings.http10
     manager.normalize_path.value = True
@@ -202,7 +203,8 @@ def sidecar_manager(
 
 def gateway_manager(identity: ir.Identity, settings: Settings, *, guard: ir.Guard, table: str) -> HttpConnectionManager:
     """Return a manager that trusts nothing from outside but a well-formed trace context, and names every request."""
-    answering = (_answer_with_trace(),) if settings.otlp_cluster else ()
+    told = identity.reports.sent
+    answering = (_answer_with_trace(kept=told.sampled_percent >= 100),) if settings.otlp_cluster and told.spans else ()
     policy = _policy_filters(always=guard.authentication.decides_routes)
     filters = (*answering, *_guarding(guard), *policy)
     manager = _manager(identity, settings, direction="gateway", filters=filters)

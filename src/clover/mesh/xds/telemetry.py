@@ -84,7 +84,7 @@ def _left_out(wanted: Reporting) -> dict[str, str]:
     """Return what a record must say so that spans which a policy leaves out are not taken for lost ones."""
     if not wanted.spans:
         return {SPANS_KEPT: "none"}
-    return {SPANS_KEPT: f"{wanted.sampled_percent:g} %"} if wanted.sampled_percent < _ALL else {}
+    return {SPANS_KEPT: f"{wanted.sampled_percent:g} %%"} if wanted.sampled_percent < _ALL else {}
 
 
 def _receiver(settings: Settings) -> grpc_service_pb2.GrpcService:
@@ -156,9 +156,7 @@ def _sampler(percent: float) -> extension_pb2.TypedExtensionConfig:
     )
     return extension_pb2.TypedExtensionConfig(
         name="envoy.tracers.opentelemetry.samplers.trace_id_ratio_based",
-        typed_config=packed(
-            trace_id_ratio_based_sampler_pb2.TraceIdRatioBasedSamplerConfig(sampling_percentage=share)
-        ),
+        typed_config=packed(trace_id_ratio_based_sampler_pb2.TraceIdRatioBasedSamplerConfig(sampling_percentage=share)),
     )
 
 

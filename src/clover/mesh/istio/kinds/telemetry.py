@@ -2,13 +2,109 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from clover.mesh.istio.kinds.part import Part, TelemetryResource
+from pydantic import Field, StrictBool, model_validator
+
+from clover.mesh.istio.kinds.part import NonEmpty, Part, Percentage, Targeted, TelemetryResource, one_of
 
 
-class TelemetrySpec(Part):
+class ProviderRef(Part):
+    """Where reports go on a cluster; Clover has one place for all of them."""
+
+    name: NonEmpty
+
+
+class ModeSelector(Part):
+    """Which side of a request an entry is for."""
+
+    mode: Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"] = "CLIENT_AND_SERVER"
+    """CLIENT: what a workload sends, and all that a gateway does; SERVER: what a sidecar takes for its function."""
+
+
+class LiteralTag(Part):
+    """A tag that says the same everywhere."""
+
+    value: NonEmpty
+
+
+class EnvironmentTag(Part):
+    """A tag that says what a variable of the proxy's environment says."""
+
+    name: NonEmpty
+    default_value: str = ""
+
+
+class HeaderTag(Part):
+    """A tag that says what a header of the request says."""
+
+    name: NonEmpty
+    default_value: str = ""
+
+
+class FormatterTag(Part):
+    """A tag in the format of access logs: `%REQ(x-user)%`."""
+
+    value: NonEmpty
+
+
+class CustomTag(Part):
+    """A further attribute of spans."""
+
+    literal: LiteralTag | None = None
+    environment: EnvironmentTag | None = None
+    header: HeaderTag | None = None
+    formatter: FormatterTag | None = None
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        one_of(self, "literal", "environment", "header", "formatter", least=1)
+        return self
+
+
+class Tracing(Part):
+    """Which requests have spans, and what the spans say; what is not set is as the wider policy says."""
+
+    unsupported = frozenset({"disableContextPropagation", "enableIstioTags"})
+
+    match: ModeSelector = ModeSelector()
+    providers: tuple[ProviderRef, ...] = ()
+    random_sampling_percentage: Percentage | None = None
+    disable_span_reporting: StrictBool | None = None
+    custom_tags: dict[NonEmpty, CustomTag] | None = Field(default=None)
+    use_request_id_for_trace_sampling: StrictBool | None = None
+
+
+class LogFilter(Part):
+    """Which requests are logged."""
+
+    multiline = frozenset({"expression"})
+
+    expression: str
+    """A condition in CEL."""
+
+
+class AccessLogging(Part):
+    """Whether requests are logged; the last entry that is for a proxy and a side of its requests decides."""
+
+    match: ModeSelector = ModeSelector()
+    providers: tuple[ProviderRef, ...] = ()
+    disabled: StrictBool = False
+    filter: LogFilter | None = None
+
+
+class TelemetrySpec(Targeted):
     """What proxies report."""
+
+    unsupported = frozenset({"metrics"})
+
+    tracing: tuple[Tracing, ...] = ()
+    access_logging: tuple[AccessLogging, ...] = ()
+
+    @property
+    def is_for_a_namespace(self) -> bool:
+        """Whether it is for a whole namespace, or for the mesh, and not for some workloads."""
+        return not self.targets() and not (self.selector and self.selector.match_labels)
 
 
 class Telemetry(TelemetryResource):
