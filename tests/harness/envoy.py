@@ -8,23 +8,28 @@ import http.client
 import json
 import socket
 import subprocess
+import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from envoy.config.bootstrap.v3 import bootstrap_pb2
 from envoy.config.cluster.v3 import cluster_pb2
+from envoy.config.core.v3 import base_pb2
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.config.listener.v3 import listener_pb2
 from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from google.protobuf import json_format
 
 from clover.mesh import ir
-from clover.mesh.xds import bootstrap
-from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, Resource, Resources, packed
+from clover.mesh.certificates import Authority
+from clover.mesh.xds import bootstrap, secrets
+from clover.mesh.xds.resource import CLUSTER, ENDPOINTS, LISTENER, ROUTES, SECRET, Resource, Resources, packed
 
 _MESSAGES = {
     CLUSTER: cluster_pb2.Cluster,
@@ -59,9 +64,14 @@ def static(resources: Resources) -> str:
     result.node.id = result.node.cluster = "static"
     telemetry = result.static_resources.clusters.add(name="clover-otlp", type=cluster_pb2.Cluster.STATIC)
     telemetry.connect_timeout.FromSeconds(1)
+    result.static_resources.secrets.extend(
+        secret_pb2.Secret.FromString(secret.body) for secret in secrets_for(resources)
+    )
     for name, resource in sorted(resources[CLUSTER].items()):
         cluster = result.static_resources.clusters.add()
         cluster.CopyFrom(message(resource))
+        for match in (cluster, *cluster.transport_socket_matches):
+            _put_secrets_beside(match.transport_socket)
         if cluster.type == cluster_pb2.Cluster.EDS:
             cluster.ClearField("eds_cluster_config")
             cluster.type = cluster_pb2.Cluster.STATIC
@@ -69,10 +79,47 @@ def static(resources: Resources) -> str:
     for _, resource in sorted(resources[LISTENER].items()):
         listener = message(resource)
         for chain in (*listener.filter_chains, listener.default_filter_chain):
+            _put_secrets_beside(chain.transport_socket)
             for one in chain.filters:
                 _put_routes_inline(one, resources[ROUTES])
         result.static_resources.listeners.append(listener)
     return json_format.MessageToJson(result, preserving_proto_field_name=True)
+
+
+def secrets_for(resources: Resources) -> list[Resource]:
+    """Return every secret that is needed: the one that is sent, or one like it."""
+    needed = {
+        name
+        for named in resources.values()
+        for resource in named.values()
+        for type_url, name in resource.requires
+        if type_url == SECRET
+    }
+    sent = resources.get(SECRET, {})
+    return [sent[name] if name in sent else _some_secret(name) for name in sorted(needed)]
+
+
+@cache
+def _some_secret(name: str) -> Resource:
+    now = time.time()
+    authority = Authority("cluster.local", now=now)
+    if name == secrets.ROOTS or name.startswith("file-root:") or name.endswith("-cacert"):
+        return secrets.roots(name, authority.root)
+    svid = authority.issue("spiffe://cluster.local/ns/default/sa/somebody", lifetime_s=3600, now=now)
+    return secrets.key_pair(name, svid.certificate, svid.private_key)
+
+
+def _put_secrets_beside(socket: base_pb2.TransportSocket) -> None:
+    """Let a transport socket find its secrets among the static ones."""
+    for context in (tls_pb2.UpstreamTlsContext(), tls_pb2.DownstreamTlsContext()):
+        if socket.typed_config.Unpack(context):
+            common = context.common_tls_context
+            for secret in common.tls_certificate_sds_secret_configs:
+                secret.ClearField("sds_config")
+            common.combined_validation_context.validation_context_sds_secret_config.ClearField("sds_config")
+            if not common.combined_validation_context.validation_context_sds_secret_config.name:
+                common.ClearField("combined_validation_context")
+            socket.typed_config.CopyFrom(packed(context))
 
 
 def _put_routes_inline(network_filter, tables: Mapping[str, Resource]) -> None:

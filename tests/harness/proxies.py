@@ -1,5 +1,7 @@
 """Proxies in the intermediate form: one case for each kind of configuration, and the parts to make more of them."""
 
+from dataclasses import replace
+
 from clover.mesh import ir
 
 LB = "http-lb.default.svc.cluster.local"
@@ -258,3 +260,96 @@ CASES: dict[str, ir.Proxy] = {
         ),
     ),
 }
+
+SECURED = {
+    f"{mode.value}-{protocol.value}": ir.Proxy(
+        node="http-lb-v1",
+        identity=SIDECAR,
+        principal="spiffe://cluster.local/ns/default/sa/http-lb",
+        peers=ir.Peers(domains=("cluster.local", "old.example"), mode=mode),
+        inbound=(
+            ir.InboundPort(port=9180, protocol=protocol, service=LB, peers=mode),
+            ir.InboundPort(port=9181, protocol=ir.Protocol.TCP, service=LB),
+        ),
+    )
+    for mode in ir.PeerMode
+    for protocol in (ir.Protocol.HTTP, ir.Protocol.TCP, ir.Protocol.AUTO)
+}
+"""Sidecars that take connections in every way, beside a port for everybody."""
+_MESH = ir.MeshTls(sni="outbound_.9180_._.web-cache", principals=("spiffe://cluster.local/ns/default/sa/web-cache",))
+_DETECTED = ir.MeshTls(sni=_MESH.sni, principals=_MESH.principals, detected=True)
+ENCRYPTED = {
+    "detected": _DETECTED,
+    "mutual": _MESH,
+    "simple": ir.OriginTls(roots="file-root:system"),
+    "files": ir.OriginTls(
+        sni="api.example",
+        names=("api.example", "10.0.0.1", "spiffe://elsewhere/ns/a/sa/b"),
+        roots="file-root:ca.pem",
+        identity="file-cert:tls.crt~tls.key",
+    ),
+    "unchecked": ir.OriginTls(sni="api.example"),
+}
+SECURED["clients"] = gateway(
+    clusters=(
+        ir.Cluster(name=cluster_name(LB)),
+        *(ir.Cluster(name=name, tls=tls) for name, tls in ENCRYPTED.items()),
+        *(ir.Cluster(name=f"detected-{each.value}", protocol=each, tls=_DETECTED) for each in ir.Protocol),
+    ),
+    endpoints=(
+        members(cluster_name(LB), "10.244.0.3"),
+        *(
+            ir.Endpoints(
+                cluster=name, members=(ir.Endpoint(address="10.244.0.5", port=9180, workload="cache", mtls=True),)
+            )
+            for name in (*ENCRYPTED, *(f"detected-{each.value}" for each in ir.Protocol))
+        ),
+    ),
+)
+SECURED["dialling"] = replace(
+    sidecar(), clusters=(ir.Cluster(name=cluster_name(CACHE), protocol=ir.Protocol.AUTO, tls=_DETECTED),)
+)
+_CERTIFICATE = ir.ServerTls(identity="kubernetes://shop", words=("h2", "http/1.1"))
+SECURED["servers"] = replace(
+    gateway(),
+    gateways=(
+        ir.GatewayPort(
+            address="127.0.0.1",
+            port=8443,
+            servers=(
+                ir.GatewayServer(name="shop", hosts=("shop.example",), tls=_CERTIFICATE, routes="http.8080"),
+                ir.GatewayServer(
+                    name="mutual",
+                    hosts=("*.partner.example",),
+                    tls=replace(
+                        _CERTIFICATE,
+                        roots="kubernetes://shop-cacert",
+                        names=("client.partner.example",),
+                        oldest="1.2",
+                        newest="1.2",
+                        ciphers=("ECDHE-ECDSA-AES128-GCM-SHA256",),
+                    ),
+                    routes="http.8080",
+                ),
+                ir.GatewayServer(
+                    name="terminated",
+                    hosts=("tcp.example",),
+                    tls=ir.ServerTls(identity="file-cert:tls.crt~tls.key"),
+                    tcp=(ir.TcpRoute(name="db", to=(ir.WeightedCluster(cluster=cluster_name(LB)),)),),
+                ),
+                ir.GatewayServer(
+                    name="through",
+                    tcp=(
+                        ir.TcpRoute(
+                            name="through",
+                            to=(ir.WeightedCluster(cluster=cluster_name(LB)),),
+                            server_names=("through.example",),
+                            tls=True,
+                        ),
+                    ),
+                ),
+            ),
+        ),
+    ),
+)
+CASES |= {f"tls-{name}": proxy for name, proxy in SECURED.items()}

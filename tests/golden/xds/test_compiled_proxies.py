@@ -15,4 +15,6 @@ def test_a_proxy_compiles_to_the_configuration_on_file(case, golden):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_proxy_of_the_cases_is_consistent(case):
-    assert snapshot.check(snapshot.snapshot_from(CASES[case])) == ()
+    secrets = envoy.secrets_for(compile.resources_from(CASES[case]))
+
+    assert snapshot.check(snapshot.snapshot_from(CASES[case], secrets=secrets)) == ()
