@@ -245,11 +245,24 @@ spec:
   - route:
     - destination: {{host: clover-server1, port: {{number: 9180}}}}
 """
+    allowed = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: second}
+spec:
+  selector: {matchLabels: {app: clover-server1}}
+  rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/gateway]}}]}]
+"""
     try:
         command.ok("apply", "-", stdin=policy)
-        assert get(f"http://127.0.0.1:{port}").headers["x-served-by"] == "clover-server1"
+        # In the chain it is not the gateway that stands before this server.
+        assert get(f"http://127.0.0.1:{port}").status == 403
+        command.ok("apply", "-", stdin=allowed)
+        served = eventually(lambda: get(f"http://127.0.0.1:{port}").headers.get("x-served-by"), what="an answer")
+        assert served == "clover-server1"
         assert get(up["gateway"]).status == 200
     finally:
+        command.ok("delete", "authorizationpolicy/second")
         command.ok("delete", "virtualservice/second")
         command.ok("delete", "gateway/second")
     with socket.socket() as probe:

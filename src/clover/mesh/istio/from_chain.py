@@ -159,8 +159,11 @@ def _permissions(chain: Chain) -> Iterator[AuthorizationPolicy]:
             _permission(chain, _callers(chain, function), port=function.port),
             _permission(chain, [AGENT_ACCOUNT], port=CONTROL_PORT),
         ]
-        if function.type is FunctionType.FIREWALL and function.mirror_to is not None:
-            rules.append(_permission(chain, [function.mirror_to], port=CONTROL_PORT, paths=[REPORT_ALERTS]))
+        if function.type is FunctionType.FIREWALL:
+            watching = [
+                name for name in (function.mirror_to,) if name and chain.functions[name].type is FunctionType.IDS
+            ]
+            rules.append(_permission(chain, watching, port=CONTROL_PORT, paths=[REPORT_ALERTS]))
         yield AuthorizationPolicy.model_validate(
             {
                 "metadata": {"name": function.name, "namespace": chain.namespace},
