@@ -39,6 +39,27 @@ class ProcessPlan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Interception:
+    """Which of a workload's connections go through its sidecar; the names are those of Istio's annotations."""
+
+    include_inbound_ports: tuple[int, ...] | None = None
+    """None: all."""
+    exclude_inbound_ports: tuple[int, ...] = ()
+    include_outbound_ranges: tuple[str, ...] | None = None
+    """IPv4 networks (`10.0.0.0/8`); None: all addresses."""
+    exclude_outbound_ranges: tuple[str, ...] = ()
+    include_outbound_ports: tuple[int, ...] = ()
+    """Beside the ranges: whatever their address is."""
+    exclude_outbound_ports: tuple[int, ...] = ()
+    exclude_interfaces: tuple[str, ...] = ()
+    """Network interfaces whose connections are left alone, in and out."""
+    loopback: str = "127.0.0.1"
+    """Address or network that a function dials without its sidecar."""
+    drop_invalid: bool = False
+    """True: packets that belong to no connection which the kernel knows are thrown away."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadPlan:
     """One instance of a function, its sidecar, and the network that they share."""
 
@@ -65,6 +86,7 @@ class WorkloadPlan:
     """None for the gateway, whose only other process is the relay of its port."""
     companions: tuple[ProcessPlan, ...] = ()
     """What runs beside the engine: its ambassador, a reader of its log."""
+    interception: Interception = Interception()
     gateway: bool = False
     """True: its sidecar takes what is published on the host, and nothing is redirected to it."""
 

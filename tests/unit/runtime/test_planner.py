@@ -7,7 +7,7 @@ import pytest
 from clover.control.settings import agent_settings, ambassador_settings
 from clover.functions import state
 from clover.runtime import addressing, planner
-from clover.runtime.local import network
+from clover.runtime.local import interception, network
 from clover.spec import load
 
 CHAIN = """
@@ -128,7 +128,7 @@ def test_the_network_is_set_up_by_commands_that_can_be_read(golden):
                 f"\n# {workload.name}: ip -batch\n{network.workload_commands(made, workload)}"
                 for workload in made.workloads
             ),
-            f"\n# every workload but the gateway: nft -f\n{network.interception_rules(made)}",
+            f"\n# every workload but the gateway: nft -f\n{interception.rules(made, made.workloads[1].interception)}",
             f"\n# /etc/hosts\n{network.hosts_file(made)}",
         ]
     )

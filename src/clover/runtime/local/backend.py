@@ -18,7 +18,7 @@ from pathlib import Path
 from clover.errors import FunctionError, HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import SYSTEM_PATH
-from clover.runtime.local import namespaces, network, orphans
+from clover.runtime.local import interception, namespaces, network, orphans
 from clover.runtime.local.relay import Relays
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.local.warm import Warm
@@ -200,7 +200,6 @@ async def _build_network(plan: Plan) -> None:
             )
         ) from failure
     await _inside(folder / network.FABRIC, ("ip", "-batch", "-"), network.fabric_commands(plan, folder))
-    rules = network.interception_rules(plan)
     async with asyncio.TaskGroup() as tasks:
         for workload in plan.workloads:
             inside = folder / workload.name
@@ -208,6 +207,7 @@ async def _build_network(plan: Plan) -> None:
             if workload.gateway:
                 tasks.create_task(_inside(inside, ("tee", "/proc/sys/net/ipv4/ip_nonlocal_bind"), "1"))
             else:
+                rules = interception.rules(plan, workload.interception)
                 tasks.create_task(_inside(inside, ("nft", "-f", "-"), rules))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from clover.runtime.plan import SIDECAR_ADDRESS, Plan, WorkloadPlan
+from clover.runtime.plan import Plan, WorkloadPlan
 
 FABRIC = "fabric"
 """Name of the network namespace that holds the bridge; no workload lives there."""
@@ -37,34 +37,6 @@ def workload_commands(plan: Plan, workload: WorkloadPlan) -> str:
             "",
         ]
     )
-
-
-def interception_rules(plan: Plan) -> str:
-    """
-    Return the nftables rules that send a workload's TCP through its sidecar, in and out.
-
-    These are Istio's REDIRECT rules with the socket mark in the place of the sidecar's user id: in a rootless
-    namespace there is only one user. Counters tell whether traffic reached the rules at all.
-    """
-    mark = plan.mark
-    return f"""\
-table ip clover {{
-    chain prerouting {{
-        type nat hook prerouting priority -100; policy accept;
-        meta l4proto tcp counter redirect to :{plan.inbound_port}
-    }}
-    chain output {{
-        type nat hook output priority -100; policy accept;
-        oifname "lo" ip saddr {SIDECAR_ADDRESS} counter return comment "sidecar to its own function"
-        oifname "lo" ip daddr != 127.0.0.1 meta l4proto tcp meta mark {mark} counter redirect to :{plan.inbound_port} \
-comment "function to itself by its service name"
-        oifname "lo" meta mark != {mark} counter return comment "function to localhost"
-        meta mark {mark} counter return comment "sidecar to other workloads"
-        ip daddr 127.0.0.1 counter return
-        meta l4proto tcp counter redirect to :{plan.outbound_port} comment "function to the mesh"
-    }}
-}}
-"""
 
 
 def hosts_file(plan: Plan) -> str:
