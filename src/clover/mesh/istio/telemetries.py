@@ -57,6 +57,10 @@ def proxies_can_do_it(resource: Telemetry, mesh: Mesh) -> Iterator[Finding]:
 
 def nothing_is_lost_in_silence(resource: Telemetry, mesh: Mesh) -> Iterator[Finding]:
     """What Clover does in another way than Istio is told."""
+    if resource.spec.metrics:
+        what = "the proxies have Envoy's own metrics, and no filter that makes Istio's"
+        hint = "leave it out; rates, failures and latencies are made of the spans"
+        yield Finding(code="CLV4103", path=("spec", "metrics"), what=what, hint=hint)
     for field, entries in (("tracing", resource.spec.tracing), ("accessLogging", resource.spec.access_logging)):
         names = dict.fromkeys(provider.name for entry in entries for provider in entry.providers)
         path: Path = ("spec", field)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal, Self
 
 from pydantic import Field, StrictBool, model_validator
+from pydantic_core import PydanticCustomError
 
+from clover.mesh.istio.durations import Duration
 from clover.mesh.istio.kinds.part import NonEmpty, Part, Percentage, Targeted, TelemetryResource, one_of
 
 
@@ -93,13 +95,69 @@ class AccessLogging(Part):
     filter: LogFilter | None = None
 
 
+class MetricSelector(Part):
+    """Which metrics an entry is for."""
+
+    metric: (
+        Literal[
+            "ALL_METRICS",
+            "REQUEST_COUNT",
+            "REQUEST_DURATION",
+            "REQUEST_SIZE",
+            "RESPONSE_SIZE",
+            "TCP_OPENED_CONNECTIONS",
+            "TCP_CLOSED_CONNECTIONS",
+            "TCP_SENT_BYTES",
+            "TCP_RECEIVED_BYTES",
+            "GRPC_REQUEST_MESSAGES",
+            "GRPC_RESPONSE_MESSAGES",
+        ]
+        | None
+    ) = None
+    custom_metric: NonEmpty | None = None
+    mode: Literal["CLIENT_AND_SERVER", "CLIENT", "SERVER"] = "CLIENT_AND_SERVER"
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Self:
+        one_of(self, "metric", "custom_metric", least=0)
+        return self
+
+
+class TagOverride(Part):
+    """What becomes of one dimension of metrics."""
+
+    operation: Literal["UPSERT", "REMOVE"] = "UPSERT"
+    value: str | None = None
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if (self.operation == "REMOVE") != (self.value is None) or self.value == "":
+            raise PydanticCustomError("tag", "an 'UPSERT' has a 'value', a 'REMOVE' has none")
+        return self
+
+
+class MetricsOverrides(Part):
+    """How some metrics differ from what they are by default."""
+
+    match: MetricSelector = MetricSelector()
+    disabled: StrictBool | None = None
+    tag_overrides: dict[str, TagOverride] = Field(default_factory=dict)
+
+
+class Metrics(Part):
+    """What is counted; read, so that mistakes are found, and not carried out."""
+
+    providers: tuple[ProviderRef, ...] = ()
+    overrides: tuple[MetricsOverrides, ...] = ()
+    reporting_interval: Duration | None = None
+
+
 class TelemetrySpec(Targeted):
     """What proxies report."""
 
-    unsupported = frozenset({"metrics"})
-
     tracing: tuple[Tracing, ...] = ()
     access_logging: tuple[AccessLogging, ...] = ()
+    metrics: tuple[Metrics, ...] = ()
 
     @property
     def is_for_a_namespace(self) -> bool:
