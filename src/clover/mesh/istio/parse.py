@@ -12,17 +12,13 @@ from pydantic_core import ErrorDetails
 
 from clover.errors import DocumentError, Problem
 from clover.kit.documents import Document, kind_of
-from clover.mesh.istio import resources
+from clover.mesh.istio import left_out, resources
 from clover.mesh.istio.finding import cut, dotted, nearest
 from clover.mesh.istio.kinds.part import Part
 from clover.mesh.istio.resources import Resource
 
 SCHEMA = "IST0106"
 """What Istio's analysis calls a document that does not fit the form of its kind."""
-_KIND_HINTS = {
-    "Service": "the services of a mesh come from its chain; leave this document out",
-    "Chain": "a chain is started with `clover up`; policies are applied to it",
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,14 +91,13 @@ def _model(document: Document) -> type[Resource]:
         )
     model = resources.model_of(kind, version)
     if model is None:
-        raise DocumentError(
-            Problem(
-                code="CLV4101",
-                where=str(document.mark(("kind",))),
-                what=f"{_subject(document)}: the kind {cut(kind)!r} is not supported by Clover, which reads {kinds}",
-                hint=_KIND_HINTS.get(kind) or nearest(kind, resources.KINDS),
-            )
-        )
+        where, subject = str(document.mark(("kind",))), _subject(document)
+        if known := left_out.ON_PURPOSE.get(kind):
+            what = f"{subject}: the kind {kind!r} is left out by Clover: {known.why}"
+            raise DocumentError(Problem(code="CLV4280", where=where, what=what, hint=known.instead))
+        what = f"{subject}: the kind {cut(kind)!r} is not supported by Clover, which reads {kinds}"
+        hint = left_out.HINTS.get(kind) or nearest(kind, resources.KINDS)
+        raise DocumentError(Problem(code="CLV4101", where=where, what=what, hint=hint))
     if version not in model.api_versions:
         raise DocumentError(
             Problem(
