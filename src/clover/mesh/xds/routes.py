@@ -197,7 +197,8 @@ def _forward(route: ir.Route, forward: ir.Forward) -> route_components_pb2.Route
             _change(target, "request", share.request_headers)
             _change(target, "response", share.response_headers)
     action.timeout.CopyFrom(duration(route.timeout_s))
-    action.max_stream_duration.grpc_timeout_header_max.CopyFrom(duration(route.timeout_s))
+    # A `max_stream_duration`, which is newer, makes Envoy forget `timeout`; as on Istio, the older word stays.
+    action.max_grpc_timeout.CopyFrom(duration(route.timeout_s))
     if forward.rewrite_prefix is not None:
         action.prefix_rewrite = forward.rewrite_prefix
     if forward.rewrite_regex is not None:
