@@ -185,9 +185,11 @@ async def connected(port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
 
 async def said(port: int, text: bytes, *, until: bytes = b"", timeout_s: float = 10) -> bytes:
     """Send bytes, and return what comes back up to `until`, or up to the end."""
+    got = b""
     async with connected(port) as (reader, writer):
         writer.write(text)
-        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, TimeoutError):
+        with contextlib.suppress(ConnectionError, TimeoutError):
             async with asyncio.timeout(timeout_s):
-                return await (reader.readuntil(until) if until else reader.read())
-    return b""
+                while not (until and until in got) and (more := await reader.read(65536)):
+                    got += more
+    return got

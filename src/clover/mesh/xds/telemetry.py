@@ -67,6 +67,14 @@ SPANS_KEPT = "spans_kept"
 """Attribute of records of proxies that do not keep the spans of every trace: `10 %`, or `none`."""
 _ALL = 100.0
 _TLS_FAILED = "connection.transport_failure_reason != ''"
+_NO_CHAIN = "xds.filter_chain_name == ''"
+NOT_RECOGNISED = "closed_before_protocol_was_known"
+"""What a listener's record says in `details` of a connection that ended before a filter chain could be chosen."""
+_LISTENER_DETAILS = (
+    f"%CEL(has(response.code_details) ? response.code_details : {_NO_CHAIN} ? '{NOT_RECOGNISED}' : '-')%"
+)
+_CONNECTION_FLAGS = ("NR", "DPE", "OM", "NFCF")
+_A_WHILE_MS = 1000
 
 
 def resource_attributes(identity: ir.Identity) -> dict[str, str]:
@@ -182,13 +190,14 @@ def access_log(
     Log every request (`http`) or connection.
 
     All loggers of a proxy share one stream to the receiver, because all they share is equal: Envoy keeps one
-    exporter per receiver and resource. `errors_only` is for listeners: what no filter chain wanted, and whoever
-    could not prove who they are.
+    exporter per receiver and resource. `errors_only` is for listeners: connections of which nobody else can tell.
     """
     wanted = _reporting(identity, direction)
     if not settings.otlp_cluster or not (wanted.logs or errors_only):
         return ()
     fields = {"log": "envoy", "direction": direction, **(HTTP_FIELDS if http else {}), **FIELDS, **_left_out(wanted)}
+    if errors_only:
+        fields["details"] = _LISTENER_DETAILS
     common = als_pb2.CommonGrpcAccessLogConfig(
         log_name="clover",
         grpc_service=_receiver(settings),
@@ -205,12 +214,33 @@ def access_log(
     )
     log = accesslog_pb2.AccessLog(name="envoy.access_loggers.open_telemetry", typed_config=packed(config))
     if errors_only:
-        either = log.filter.or_filter.filters
-        either.add().response_flag_filter.flags.append("NR")
-        either.append(_if(_TLS_FAILED))
+        log.filter.CopyFrom(_untold(direction))
     elif wanted.log_condition:
         log.filter.CopyFrom(_if(wanted.log_condition))
     return (log,)
+
+
+def _untold(direction: str) -> accesslog_pb2.AccessLogFilter:
+    """
+    Return a filter for the connections that no request and no carried connection tells of.
+
+    No filter chain wanted them, or they broke the protocol or their TLS; or they were gone before their first bytes
+    said what they are. Of the last, sidecars keep those that lasted: whoever checks that a port is open leaves at once.
+    """
+    result = accesslog_pb2.AccessLogFilter()
+    either = result.or_filter.filters
+    either.add().response_flag_filter.flags.extend(_CONNECTION_FLAGS)
+    either.append(_if(_TLS_FAILED))
+    if direction == "gateway":
+        either.append(_if(_NO_CHAIN))
+        return result
+    both = either.add().and_filter.filters
+    both.append(_if(_NO_CHAIN))
+    lasted = both.add().duration_filter.comparison
+    lasted.op = lasted.GE
+    lasted.value.default_value = _A_WHILE_MS
+    lasted.value.runtime_key = "clover.listener_log_ms"
+    return result
 
 
 def _if(condition: str) -> accesslog_pb2.AccessLogFilter:

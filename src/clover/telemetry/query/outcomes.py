@@ -155,6 +155,8 @@ _DETAILS: Mapping[str, str] = {
     "no_healthy_upstream": "nobody takes traffic there",
     "ext_authz_denied": "denied by the external authorizer",
     "ext_authz_error": "the external authorizer did not answer",
+    "closed_before_protocol_was_known": "the client was gone before it had said what it speaks: perhaps it waits for "
+    "the server to speak first, and the port should be named for TCP",
     "downstream_pre_cx_timeout": "the client was silent while its protocol was being recognised",
     "idle_timeout": "nothing was sent for too long",
     "max_duration_timeout": "it lasted longer than it may",
