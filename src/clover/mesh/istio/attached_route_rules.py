@@ -171,7 +171,7 @@ def _backend(reference: ObjectReference, path: Path, lost: str, resource: Route,
         yield Finding(
             code="CLV4358",
             path=(*path, "namespace"),
-            what=f"a {resource.kind} of the namespace {resource.metadata.namespace!r} may not refer to Services of "
+            what=f"{resource.kind}s of the namespace {resource.metadata.namespace!r} may not refer to Services of "
             f"{namespace!r}",
             hint=f"write a ReferenceGrant in {namespace!r}: from {resource.kind}s of {resource.metadata.namespace!r} "
             "to Service",

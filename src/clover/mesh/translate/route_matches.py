@@ -66,11 +66,17 @@ def _http(match: HTTPRouteMatch, rule: HTTPRouteRule, name: str) -> Case:
 def _grpc(match: GRPCRouteMatch, rule: GRPCRouteRule, name: str) -> Case:
     method, headers = match.method, _named(match.headers)
     return Case(
-        rank=(-len(method.service), -len(method.method), -len(headers)) if method else (0, 0, -len(headers)),
+        rank=(*_call_rank(method), -len(headers)),
         match=ir.RequestMatch(path=_call(method) if method else None, headers=(_IS_GRPC, *headers)),
         rule=rule,
         name=name,
     )
+
+
+def _call_rank(method: GRPCMethodMatch | None) -> tuple[int, int, int]:
+    if method is None:
+        return (0, 0, 0)
+    return (_PATHS[method.type], -len(method.service), -len(method.method))
 
 
 def _path(path: PathMatch) -> ir.StringMatch | None:

@@ -60,7 +60,8 @@ def _action(case: Case, route: Route, place: Place) -> ir.Forward | ir.Redirect 
     status = 500 if isinstance(route, HTTPRoute) else 503
     wanted = [reference for reference in case.rule.backend_refs if reference.weight > 0]
     shares = tuple(_share(reference, route, place) for reference in wanted)
-    if all(share.cluster == ir.NOWHERE for share in shares):
+    lost = [share for share in shares if share.cluster == ir.NOWHERE]
+    if len(lost) == len(shares):
         return ir.DirectResponse(code=status)
     rewrite = next((step.url_rewrite for step in steps if step.url_rewrite), None) or URLRewrite()
     prefix, regex = _path_change(rewrite.path, case.prefix)
@@ -70,7 +71,7 @@ def _action(case: Case, route: Route, place: Place) -> ir.Forward | ir.Redirect 
         rewrite_regex=regex,
         rewrite_authority=rewrite.hostname,
         hash_policies=_hash_policies(wanted, route, place),
-        nowhere_status=status,
+        nowhere_status=status if lost else 503,
     )
 
 
