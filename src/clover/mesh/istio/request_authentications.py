@@ -11,7 +11,7 @@ from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.headers import is_header_name
 from clover.mesh.istio.kinds.request_authentication import JWTRule
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.policies import service_at
+from clover.mesh.istio.policies import policy_for, service_at
 from clover.mesh.istio.registry import Registry, Service
 from clover.mesh.istio.resources import RequestAuthentication
 
@@ -103,6 +103,15 @@ def _fetched(uri: str, path: Path, resource: RequestAuthentication, mesh: Mesh) 
         ports = ", ".join(str(port.number) for port in service.ports)
         what = f"the service {host!r} has no port {port_of(uri)}; it has {ports}"
         yield Finding(code="CLV4272", path=path, what=what)
+    elif uri.startswith("https:") and not _begins_tls(service, port_of(uri), namespace, mesh):
+        what = f"proxies do not begin TLS towards {host!r}, so that they would ask port {port_of(uri)} in plain text"
+        hint = f"apply a DestinationRule for {host!r} with 'trafficPolicy: {{tls: {{mode: SIMPLE}}}}'"
+        yield Finding(code="CLV4272", path=path, what=what, hint=hint)
+
+
+def _begins_tls(service: Service, port: int, namespace: str, mesh: Mesh) -> bool:
+    tls = policy_for(mesh.policies.destination_rule_for(service, seen_from=namespace), port).tls
+    return tls is not None and tls.mode in ("SIMPLE", "MUTUAL")
 
 
 def _written(text: str, path: Path) -> Iterator[Finding]:
