@@ -276,6 +276,8 @@ class VirtualHost:
     name: str
     domains: tuple[str, ...]
     routes: tuple[Route, ...]
+    only_tls: bool = False
+    """True: who comes without TLS is sent to `https`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from clover.mesh import ir
 from clover.mesh.istio import hosts, resources
@@ -11,7 +11,10 @@ from clover.mesh.istio.policies import LOOPBACK, Policies, bound_to, served_doma
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.resources import Gateway, VirtualService
 from clover.mesh.translate import gateway_api
+from clover.mesh.translate.gateway_servers import http_server, name_of, server_name, tcp_server, told_apart
 from clover.mesh.translate.routes import Place, merged, routes_from
+
+_Servers = tuple[tuple[Gateway, Server], ...]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,8 +23,17 @@ class _Listener:
 
     bind: str
     port: int
-    gateways: list[Gateway] = field(default_factory=list)
     servers: list[tuple[Gateway, Server]] = field(default_factory=list)
+
+    def place(self, workload: Workload, registry: Registry, policies: Policies, *gateways: Gateway) -> Place:
+        """Return where the routes are for, as seen from some of the Gateways."""
+        return Place(
+            registry=registry,
+            policies=policies,
+            workload=workload,
+            port=self.port,
+            gateways=frozenset(map(name_of, gateways)),
+        )
 
 
 def gateway_ports(
@@ -31,17 +43,35 @@ def gateway_ports(
     ports: list[ir.GatewayPort] = []
     tables: list[ir.RouteTable] = []
     for listener in _listeners(workload, policies):
-        # Istio's names; two addresses with one port have two tables.
-        name = f"http.{listener.port}" + (f".{listener.bind}" if listener.bind else "")
-        sources = tuple(dict.fromkeys(resources.key(gateway) for gateway in listener.gateways))
-        virtual_hosts = _virtual_hosts(listener, workload, registry, policies)
-        behind = (source for host in virtual_hosts for route in host.routes for source in route.sources)
-        ports.append(
-            ir.GatewayPort(address=listener.bind or LOOPBACK, port=listener.port, routes=name, sources=sources)
-        )
-        tables.append(
-            ir.RouteTable(name=name, virtual_hosts=virtual_hosts, sources=tuple(dict.fromkeys((*sources, *behind))))
-        )
+        sources = tuple(dict.fromkeys(resources.key(gateway) for gateway, _ in listener.servers))
+        own: list[ir.RouteTable] = []
+        if plain := tuple(pair for pair in listener.servers if pair[1].plain_http):
+            # Istio's names; two addresses with one port have two tables.
+            name = f"http.{listener.port}" + (f".{listener.bind}" if listener.bind else "")
+            own.append(_table(name, plain, sources, listener.place(workload, registry, policies)))
+        servers: list[ir.GatewayServer] = []
+        for gateway, server in listener.servers:
+            if server.plain_http:
+                continue
+            place = listener.place(workload, registry, policies, gateway)
+            if server.terminates and server.protocol == "HTTPS":
+                name = f"https.{server_name(gateway, server, listener.port)}"
+                own_table = _table(name, ((gateway, server),), (resources.key(gateway),), place)
+                tables.append(own_table)
+                servers.append(http_server(gateway, server, own_table))
+            elif found := tcp_server(gateway, server, place):
+                servers.append(found)
+        if own or servers:
+            tables += own
+            ports.append(
+                ir.GatewayPort(
+                    address=listener.bind or LOOPBACK,
+                    port=listener.port,
+                    routes=own[0].name if own else "",
+                    servers=told_apart(servers),
+                    sources=sources,
+                )
+            )
     more_ports, more_tables = gateway_api.ports_from(workload, registry, policies)
     return (*ports, *more_ports), (*tables, *more_tables)
 
@@ -55,23 +85,32 @@ def _listeners(workload: Workload, policies: Policies) -> tuple[_Listener, ...]:
             listener = found.setdefault(
                 (address, server.port.number), _Listener(bind=server.bind, port=server.port.number)
             )
-            listener.gateways.append(gateway)
             listener.servers.append((gateway, server))
     return tuple(found.values())
 
 
-def _virtual_hosts(
-    listener: _Listener, workload: Workload, registry: Registry, policies: Policies
-) -> tuple[ir.VirtualHost, ...]:
+def _table(name: str, servers: _Servers, sources: tuple[str, ...], place: Place) -> ir.RouteTable:
+    virtual_hosts = _virtual_hosts(servers, place)
+    behind = (source for host in virtual_hosts for route in host.routes for source in route.sources)
+    return ir.RouteTable(name=name, virtual_hosts=virtual_hosts, sources=tuple(dict.fromkeys((*sources, *behind))))
+
+
+def _virtual_hosts(servers: _Servers, place: Place) -> tuple[ir.VirtualHost, ...]:
     """
     Return a virtual host for each Host value that is served here; the most specific host decides.
 
     Rules of several VirtualServices for one host are put together, in the order of the VirtualServices' names.
     """
     chosen: dict[str, tuple[str, list[tuple[VirtualService, Gateway]]]] = {}
-    for gateway, server in listener.servers:
-        name = f"{gateway.metadata.namespace}/{gateway.metadata.name}"
-        for service in policies.virtual_services:
+    redirected = {
+        host.rpartition("/")[2].lower(): None
+        for _, server in servers
+        if server.tls and server.tls.https_redirect and server.plain_http
+        for host in server.hosts
+    }
+    for gateway, server in servers:
+        name = name_of(gateway)
+        for service in place.policies.virtual_services:
             if name not in bound_to(service) or not service.spec.http:
                 continue
             for host, domain in served_domains(service, gateway, server):
@@ -79,23 +118,19 @@ def _virtual_hosts(
                     chosen[domain] = host, []
                 if host == chosen[domain][0] and (service, gateway) not in chosen[domain][1]:
                     chosen[domain][1].append((service, gateway))
+    found = {
+        domain: merged(
+            routes_from(service, replace(place, gateways=frozenset({name_of(gateway)})))
+            for service, gateway in sorted(bound, key=lambda pair: resources.key(pair[0]))
+        )
+        for domain, (_, bound) in chosen.items()
+    }
     return tuple(
         ir.VirtualHost(
-            name=f"{domain}:{listener.port}",
+            name=f"{domain}:{place.port}",
             domains=(domain,),
-            routes=merged(
-                routes_from(
-                    service,
-                    Place(
-                        registry=registry,
-                        policies=policies,
-                        workload=workload,
-                        port=listener.port,
-                        gateways=frozenset({f"{gateway.metadata.namespace}/{gateway.metadata.name}"}),
-                    ),
-                )
-                for service, gateway in sorted(found, key=lambda pair: resources.key(pair[0]))
-            ),
+            routes=found.get(domain, ()),
+            only_tls=any(hosts.covers(host, domain) for host in redirected),
         )
-        for domain, (_, found) in chosen.items()
+        for domain in {**found, **redirected}
     )

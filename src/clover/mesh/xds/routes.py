@@ -56,7 +56,11 @@ def configuration(name: str, hosts: Iterable[ir.VirtualHost]) -> route_pb2.Route
     result.validate_clusters.value = False
     result.max_direct_response_body_size_bytes.value = _MAX_DIRECT_RESPONSE_BYTES
     for host in hosts:
-        result.virtual_hosts.add(name=host.name, domains=host.domains, routes=[_route(route) for route in host.routes])
+        added = result.virtual_hosts.add(
+            name=host.name, domains=host.domains, routes=[_route(route) for route in host.routes]
+        )
+        if host.only_tls:
+            added.require_tls = route_components_pb2.VirtualHost.ALL
     return result
 
 
