@@ -12,9 +12,10 @@ from clover.mesh.istio.finding import Finding, Path
 from clover.mesh.istio.headers import is_header_name
 from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, PolicyParts, TrafficPolicy
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.policies import members
+from clover.mesh.istio.policies import members, outsiders
 from clover.mesh.istio.resources import DestinationRule
 from clover.mesh.istio.routing_rules import HOST
+from clover.mesh.istio.tls_checks import client_findings
 
 
 def host_exists(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
@@ -51,7 +52,10 @@ def subsets_choose_workloads(resource: DestinationRule, mesh: Mesh) -> Iterator[
             what = f"the subset {subset.name!r} is defined twice"
             yield Finding(code="CLV4210", path=(*path, "name"), what=what)
         seen.add(subset.name)
-        if services and not any(True for service in services for _ in members(mesh.registry, service, subset)):
+        if services and not any(
+            any(True for _ in (*members(mesh.registry, service, subset), *outsiders(service, subset)))
+            for service in services
+        ):
             labels = ", ".join(f"{name}={value}" for name, value in subset.labels.items())
             yield Finding(
                 code="CLV4204",
@@ -121,6 +125,13 @@ def ejections_happen(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]
             )
 
 
+def tls_has_what_it_needs(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """TLS says whose certificates are shown and believed, and whose name is expected."""
+    for part, path in _parts(resource):
+        if part.tls:
+            yield from client_findings(part.tls, (*path, "tls"))
+
+
 def _policies(resource: DestinationRule) -> Iterator[tuple[TrafficPolicy, Path]]:
     if resource.spec.traffic_policy:
         yield resource.spec.traffic_policy, ("spec", "trafficPolicy")
@@ -147,4 +158,6 @@ RULES = (
     ports_exist,
     balancers_work_here,
     ejections_happen,
+    tls_has_what_it_needs,
+    both_sides_agree,
 )

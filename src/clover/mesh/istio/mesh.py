@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
 
 from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.delegates import delegate_name
+from clover.mesh.istio.outside import with_entries
 from clover.mesh.istio.policies import (
     LOOPBACK,
     MESH,
@@ -56,6 +58,11 @@ class Mesh:
     """By `namespace/name` of a delegate, the VirtualServices that delegate to it."""
     together: dict[Served, list[VirtualService]] = field(default_factory=dict)
     """The VirtualServices whose routes are put together, in that order."""
+
+    by_host: dict[str, list[Service]] = field(default_factory=dict)
+    """Services by their full host or wildcard; only mistakes have several."""
+    by_address: dict[tuple[str, int], Service] = field(default_factory=dict)
+    """By virtual address and port, the first service that is there."""
 
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces in which there are proxies."""
@@ -151,7 +158,12 @@ def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
     """Gather what checks look at."""
     found = tuple(everything)
     order = {resources.key(resource): place for place, resource in enumerate(found)}
-    mesh = Mesh(registry=registry, policies=policies_from(found), order=order)
+    policies = policies_from(found)
+    mesh = Mesh(registry=with_entries(registry, policies), policies=policies, order=order)
+    for known in mesh.registry.services:
+        mesh.by_host.setdefault(known.host, []).append(known)
+        for address, port in product(known.addresses, known.ports):
+            mesh.by_address.setdefault((address, port.number), known)
     for resource in found:
         for claim in mesh.claims(resource):
             mesh.owners.setdefault(claim, resources.key(resource))

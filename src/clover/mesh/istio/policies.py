@@ -10,7 +10,7 @@ from clover.mesh.istio import delegates, hosts, resources
 from clover.mesh.istio.kinds.destination_rule import PolicyParts, Subset
 from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.kinds.virtual_service import HTTPRoute as Rule
-from clover.mesh.istio.registry import Registry, Service, Workload
+from clover.mesh.istio.registry import Outsider, Registry, Service, Workload
 from clover.mesh.istio.resources import (
     AuthorizationPolicy,
     DestinationRule,
@@ -172,6 +172,14 @@ def service_at(registry: Registry, host: str, namespace: str) -> Service | None:
     full = hosts.full_host(host, namespace)
     found = registry.service(full)
     return found if found and found.host == full else None
+
+
+def outsiders(service: Service, subset: Subset | None = None) -> Iterator[Outsider]:
+    """Yield the members of a service, or of one of its subsets, that are no workloads."""
+    wanted = subset.labels.items() if subset else ()
+    for member in service.outsiders:
+        if all(item in member.labels.items() for item in wanted):
+            yield member
 
 
 def members(registry: Registry, service: Service, subset: Subset | None = None) -> Iterator[Workload]:

@@ -20,6 +20,8 @@ class Resolution(StrEnum):
     """Each new connection takes the first address that a name has then."""
     NONE = "NONE"
     """Whatever address was dialled."""
+    DYNAMIC_DNS = "DYNAMIC_DNS"
+    """Whatever name was asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -109,7 +109,7 @@ def _dialled(egress: tuple[IstioEgressListener, ...], services: tuple[Service, .
         for service in services:
             if not imports(listener, service, own):
                 continue
-            for port, number in _ports(listener, service):
+            for port, number in ports_of(listener, service):
                 same = (service.host, port.number, number)
                 if same in seen or (listener.port is None and number in locked):
                     continue
@@ -117,7 +117,8 @@ def _dialled(egress: tuple[IstioEgressListener, ...], services: tuple[Service, .
                 yield Dialled(service=service, port=port, number=number, bind=listener.bind)
 
 
-def _ports(listener: IstioEgressListener, service: Service) -> Iterator[tuple[ServicePort, int]]:
+def ports_of(listener: IstioEgressListener, service: Service) -> Iterator[tuple[ServicePort, int]]:
+    """Yield the ports of a service that an egress listener lets through, each with the number that is dialled."""
     if listener.port is None:
         yield from ((port, port.number) for port in service.ports)
         return

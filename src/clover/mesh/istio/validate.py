@@ -25,6 +25,8 @@ from clover.mesh.istio import (
     request_authentications,
     resources,
     routing_rules,
+    service_entries,
+    sidecar_rules,
     telemetries,
 )
 from clover.mesh.istio.finding import Finding, Path, in_order, problem_from
@@ -37,6 +39,9 @@ _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
     "VirtualService": (*routing_rules.RULES, *claims.RULES),
     "DestinationRule": destination_rules.RULES,
     "Gateway": gateway_rules.RULES,
+    "ServiceEntry": service_entries.SERVICE_RULES,
+    "WorkloadEntry": service_entries.WORKLOAD_RULES,
+    "Sidecar": sidecar_rules.RULES,
     "PeerAuthentication": peer_authentications.RULES,
     "AuthorizationPolicy": authorization_policies.RULES,
     "RequestAuthentication": request_authentications.RULES,

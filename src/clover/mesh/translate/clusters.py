@@ -8,7 +8,7 @@ from dataclasses import replace
 from clover.mesh import ir
 from clover.mesh.istio import resources
 from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPSettings, PolicyParts, Subset, TCPSettings
-from clover.mesh.istio.policies import Policies, members, policy_for
+from clover.mesh.istio.policies import Policies, members, outsiders, policy_for
 from clover.mesh.istio.registry import Outsider, Registry, Resolution, Service, ServicePort
 from clover.mesh.translate.peers import client_tls, takes_mutual_tls
 from clover.mesh.translate.protocols import protocol_of
@@ -147,7 +147,6 @@ def _outliers(policy: PolicyParts) -> ir.OutlierDetection | None:
 def _endpoints(
     name: str, registry: Registry, policies: Policies, service: Service, port: ServicePort, subset: Subset | None
 ) -> ir.Endpoints:
-    wanted = subset.labels.items() if subset else ()
     return ir.Endpoints(
         cluster=name,
         members=(
@@ -161,11 +160,7 @@ def _endpoints(
                 for workload in members(registry, service, subset)
                 if workload.ready
             ),
-            *(
-                _outside(member, port)
-                for member in service.outsiders
-                if all(item in member.labels.items() for item in wanted)
-            ),
+            *(_outside(member, port) for member in outsiders(service, subset)),
         ),
     )
 

@@ -91,8 +91,9 @@ def outbound(
         tls.announce_tcp(chain, (share.cluster for share in route.to), says_http)
         message.filter_chains.append(chain)
         needs += [(CLUSTER, share.cluster) for share in route.to]
-    if port.protocol in _HTTP_PROTOCOLS:
-        # Bytes that are not HTTP on a port that says it is: let through to the address that was dialled.
+    if port.protocol in _HTTP_PROTOCOLS or not port.service:
+        # Bytes that are not HTTP on a port that says it is: let through to the address that was dialled. And, at a port
+        # that several services share, whatever is none of theirs, with TLS or without.
         cluster, chain = port.cluster or PASSTHROUGH, message.default_filter_chain
         chain.name = "PassthroughFilterChain"
         chain.filters.append(tcp_filter(cluster, identity, settings, direction="outbound"))
@@ -145,9 +146,17 @@ def _detect_http(message: Listener, settings: Settings) -> None:
     message.continue_on_listener_filters_timeout = True
 
 
-def tcp_filter(cluster: str, identity: ir.Identity, settings: Settings, *, direction: str) -> Filter:
-    """Return the filter that carries connections to a cluster as they are."""
-    return tcp.to_cluster(cluster, log=_log(identity, settings, direction))
+def tcp_filter(
+    cluster: str,
+    identity: ir.Identity,
+    settings: Settings,
+    *,
+    direction: str,
+    noted: tuple[tuple[str, str], ...] = (),
+) -> Filter:
+    """Return the filter that carries connections to a cluster as they are; `noted` as in `telemetry.access_log`."""
+    log = telemetry.access_log(identity, settings, direction=direction, http=False, noted=noted)
+    return tcp.to_cluster(cluster, log=log)
 
 
 def _log(identity: ir.Identity, settings: Settings, direction: str) -> tuple[accesslog_pb2.AccessLog, ...]:
