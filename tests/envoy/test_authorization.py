@@ -300,3 +300,45 @@ async def test_an_authorizer_is_asked_about_connections(app):
         async with authorizing_grpc(verdict) as port:
             await app.obey(connections, port_name="tcp", asking=("grpc", port, {}))
             assert (b"200 OK" in await said(app.port, WORDS)) is expected
+
+
+# ---- what records say
+
+
+async def test_a_record_says_what_a_tried_policy_would_have_done(app):
+    await app.obey(
+        policy("tried", [to(paths=["/x"])], action="DENY", dry_run=True)
+        + policy("narrow", [to(paths=["/z"])], dry_run=True)
+    )
+    for path in ("/x", "/y", "/z"):
+        await app.status(path)
+
+    said = [(await app.record(path=path)).attributes for path in ("/x", "/y", "/z")]
+    assert [one.get("dry_run_deny") for one in said] == ["ns[default]-policy[tried]-rule[0]", "-", "-"]
+    assert [one.get("dry_run_allow") for one in said] == ["denied", "denied", "allowed"]
+
+
+async def test_a_record_says_that_a_request_was_noted(app):
+    await app.obey(policy("note", [to(paths=["/x"])], action="AUDIT"))
+    await app.status("/x")
+    await app.status("/y")
+
+    assert [(await app.record(path=path)).attributes["audited"] for path in ("/x", "/y")] == ["true", "false"]
+
+
+@pytest.mark.parametrize("port_name", ["http", "tcp"])
+async def test_a_record_names_the_policies_that_did_not_allow_it(app, port_name):
+    await app.obey(policy("a", [to(paths=["/a"])]) + policy("b", None), port_name=port_name)
+    await said(app.port, b"GET /b HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+
+    record = await app.record(direction="inbound")
+    assert record.attributes["allow_policies"] == "default/a, default/b"
+
+
+async def test_a_record_names_the_policy_for_which_an_authorizer_was_asked(app):
+    async with authorizing_http(lambda _: (403, {})) as port:
+        await app.obey(ASK, asking=("http", port, {}))
+        await app.status("/ask")
+
+    record = await app.record(status="403")
+    assert record.attributes["asked_for"] == "istio-ext-authz-mine-ns[default]-policy[ask]-rule[0]"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from envoy.config.listener.v3.listener_components_pb2 import Filter
 from envoy.config.rbac.v3.rbac_pb2 import RBAC
@@ -22,6 +22,9 @@ _TCP_STATS = "tcp."
 """Istio's prefix of the counters."""
 _BAD = "-deny-due-to-bad-CUSTOM-action"
 
+_NAMED = 8
+"""How many policies a record names."""
+
 _IN_ORDER = (Action.AUDIT, Action.DENY, Action.ALLOW)
 _TRIED = {Action.ALLOW: "istio_dry_run_allow_", Action.DENY: "istio_dry_run_deny_", Action.AUDIT: ""}
 """Where Envoy notes what a policy that is only tried would have done."""
@@ -39,6 +42,34 @@ def tcp_filters(access: Access) -> tuple[Filter, ...]:
     """Return the filters in front of a workload's TCP, in the same order."""
     rest = (_tcp(tcp_rbac_pb2.RBAC(stat_prefix=_TCP_STATS, **found)) for found in _plain(access, tcp=True))
     return (*_custom_tcp(access), *rest)
+
+
+def noted(access: Access, *, tcp: bool) -> tuple[tuple[str, str], ...]:
+    """
+    Return fields of the access record, by name, that say what policies did beside passing or denying.
+
+    Each costs every record a little, so there are only those that some policy of the workload can fill.
+    """
+    notes = TCP_RBAC if tcp else HTTP_RBAC
+    found = {}
+    if allowing := [policy.source.partition("/")[2] for policy in access.of(Action.ALLOW)]:
+        found["allow_policies"] = _unless_allowed(allowing, tcp=tcp)
+    if access.of(Action.DENY, dry_run=True):
+        found["dry_run_deny"] = f"%DYNAMIC_METADATA({notes}:{_TRIED[Action.DENY]}shadow_effective_policy_id)%"
+    if access.of(Action.ALLOW, dry_run=True):
+        found["dry_run_allow"] = f"%DYNAMIC_METADATA({notes}:{_TRIED[Action.ALLOW]}shadow_engine_result)%"
+    if access.of(Action.AUDIT):
+        found["audited"] = "%DYNAMIC_METADATA(envoy.common:access_log_hint)%"
+    if access.of(Action.CUSTOM):
+        found["asked_for"] = f"%DYNAMIC_METADATA({notes}:{ext_authz.MATCHED})%"
+    return tuple(found.items())
+
+
+def _unless_allowed(policies: Sequence[str], *, tcp: bool) -> str:
+    """Return a format that names ALLOW policies if none of them matched."""
+    said = "connection.termination_details" if tcp else "response.code_details"
+    names = ", ".join(policies[:_NAMED]) + (", ..." if len(policies) > _NAMED else "")
+    return f"%CEL(has({said}) && {said}.endsWith('[none]') ? '{names}' : '-')%"
 
 
 def clusters_of(access: Access) -> tuple[str, ...]:

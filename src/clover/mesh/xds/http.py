@@ -144,14 +144,15 @@ def _append_client() -> extension_pb2.TypedExtensionConfig:
 
 
 def _manager(
-    identity: ir.Identity, settings: Settings, *, direction: str, filters: tuple[HttpFilter, ...]
+    identity: ir.Identity, settings: Settings, *, direction: str, guard: ir.Guard, filters: tuple[HttpFilter, ...]
 ) -> HttpConnectionManager:
+    noted = access.noted(guard.access, tcp=False)
     manager = HttpConnectionManager(
         codec_type=HttpConnectionManager.AUTO,
         # One prefix per direction: each distinct prefix costs a proxy a hundred counters.
         stat_prefix=direction,
         http_filters=[*filters, _router()],
-        access_log=telemetry.access_log(identity, settings, direction=direction, http=True),
+        access_log=telemetry.access_log(identity, settings, direction=direction, http=True, noted=noted),
         tracing=telemetry.tracing(identity, settings, direction=direction),
     )
     manager.http_protocol_options.accept_http_10 = settings.http10
@@ -184,7 +185,7 @@ def sidecar_manager(
     """
     translating = (_grpc_web(),) if grpc_web else ()
     filters = (*_guarding(guard), *translating, *(_policy_filters() if inline is None else ()))
-    manager = _manager(identity, settings, direction=direction, filters=filters)
+    manager = _manager(identity, settings, direction=direction, guard=guard, filters=filters)
     manager.server_header_transformation = HttpConnectionManager.PASS_THROUGH
     manager.use_remote_address.value = False
     # Keeps an id that is there; a request that starts inside the chain gets one too.
@@ -207,7 +208,7 @@ def gateway_manager(identity: ir.Identity, settings: Settings, *, guard: ir.Guar
     answering = (_answer_with_trace(kept=told.sampled_percent >= 100),) if settings.otlp_cluster and told.spans else ()
     policy = _policy_filters(always=guard.authentication.decides_routes)
     filters = (*answering, *_guarding(guard), *policy)
-    manager = _manager(identity, settings, direction="gateway", filters=filters)
+    manager = _manager(identity, settings, direction="gateway", guard=guard, filters=filters)
     manager.use_remote_address.value = True
     # A client without a certificate proves nothing: then the header is dropped.
     _tell_caller(manager, HttpConnectionManager.SANITIZE_SET)

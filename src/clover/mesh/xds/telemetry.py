@@ -184,18 +184,25 @@ def _tag(tag: Tag) -> custom_tag_pb2.CustomTag:
 
 @remembered
 def access_log(
-    identity: ir.Identity, settings: Settings, *, direction: str, http: bool, errors_only: bool = False
+    identity: ir.Identity,
+    settings: Settings,
+    *,
+    direction: str,
+    http: bool,
+    errors_only: bool = False,
+    noted: tuple[tuple[str, str], ...] = (),
 ) -> tuple[accesslog_pb2.AccessLog, ...]:
     """
     Log every request (`http`) or connection.
 
     All loggers of a proxy share one stream to the receiver, because all they share is equal: Envoy keeps one
     exporter per receiver and resource. `errors_only` is for listeners: connections of which nobody else can tell.
+    `noted` are fields of what policies noted.
     """
     wanted = _reporting(identity, direction)
     if not settings.otlp_cluster or not (wanted.logs or errors_only):
         return ()
-    fields = {"log": "envoy", "direction": direction, **(HTTP_FIELDS if http else {}), **FIELDS, **_left_out(wanted)}
+    fields = {"log": "envoy", "direction": direction, **(HTTP_FIELDS if http else {}), **FIELDS, **_left_out(wanted), **dict(noted)}
     if errors_only:
         fields["details"] = _LISTENER_DETAILS
     common = als_pb2.CommonGrpcAccessLogConfig(
