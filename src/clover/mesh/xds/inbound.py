@@ -113,8 +113,7 @@ def virtual_inbound(
     for number, mode in (*peers.ports, (0, peers.mode)):
         for way in ways(mode, ir.Protocol.TCP):
             chain = _chain(f"{NAME}_{number}" if number else NAME, way, mutual, port=number)
-            chain.filters.extend(access.tcp_filters(guard.elsewhere().access))
-            chain.filters.append(listeners.tcp_filter(INBOUND_PASSTHROUGH, identity, settings, direction="inbound"))
+            chain.filters.extend(_carrying(INBOUND_PASSTHROUGH, guard.elsewhere(), identity, settings))
             message.filter_chains.append(chain)
     return resource(NAME, message, requires=_needs(message, ports, guard), sources=guard.sources)
 
@@ -154,8 +153,14 @@ def _filters(
         )
         yield network_filter("http_connection_manager", manager)
     else:
-        yield from access.tcp_filters(guard.access)
-        yield listeners.tcp_filter(clusters.inbound_name(port), identity, settings, direction="inbound")
+        yield from _carrying(clusters.inbound_name(port), guard, identity, settings)
+
+
+def _carrying(cluster: str, guard: ir.Guard, identity: ir.Identity, settings: Settings) -> Iterator[Filter]:
+    """Yield what decides about a connection, and what carries it."""
+    noted = access.noted(guard.access, tcp=True)
+    yield from access.tcp_filters(guard.access)
+    yield listeners.tcp_filter(cluster, identity, settings, direction="inbound", noted=noted)
 
 
 def _inspect(message: Listener, ports: Iterable[ir.InboundPort], peers: ir.Peers, settings: Settings) -> None:

@@ -202,7 +202,14 @@ def access_log(
     wanted = _reporting(identity, direction)
     if not settings.otlp_cluster or not (wanted.logs or errors_only):
         return ()
-    fields = {"log": "envoy", "direction": direction, **(HTTP_FIELDS if http else {}), **FIELDS, **_left_out(wanted), **dict(noted)}
+    fields = {
+        "log": "envoy",
+        "direction": direction,
+        **(HTTP_FIELDS if http else {}),
+        **FIELDS,
+        **_left_out(wanted),
+        **dict(noted),
+    }
     if errors_only:
         fields["details"] = _LISTENER_DETAILS
     common = als_pb2.CommonGrpcAccessLogConfig(
