@@ -12,6 +12,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Result = TypeVar("_Result", bound=Hashable)
 _MOST = 200_000
 """How many results of one function are remembered at most, should nobody ever forget."""
 
@@ -99,3 +100,9 @@ def _remembering(function: _Function, key_of: Callable[[tuple[Any, ...], dict[st
         return result
 
     return asked  # type: ignore[return-value]
+
+
+@remembered
+def the_same(value: _Result) -> _Result:
+    """Return the object that was returned for an equal value before, so that what is known by identity is found."""
+    return value

@@ -1,6 +1,6 @@
 """What is remembered, by what, and for how long."""
 
-from clover.kit.memory import forget_unused, remembered, remembered_by_identity
+from clover.kit.memory import forget_unused, remembered, remembered_by_identity, the_same
 
 
 def counting(remember):
@@ -55,3 +55,7 @@ def test_what_nobody_asked_for_is_forgotten():
     double((1,))
 
     assert len(calls) == 2
+
+
+def test_equal_values_become_one_object():
+    assert the_same((1, (2, 3))) is the_same((1, (2, 3)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from clover.kit.memory import the_same
 from clover.mesh import ir
 from clover.mesh.istio.policies import Policies, labels_of
 from clover.mesh.istio.registry import Registry, Service, Workload
@@ -101,7 +102,7 @@ class Outbound:
             if port.routes:
                 hosts = self._virtual_hosts(listener.http, workload)
                 tables.append(_table(port.routes, (*hosts, _catch_all(unclaimed))))
-        return Told(ports=tuple(ports.values()), tables=tuple(tables), unclaimed=unclaimed)
+        return Told(ports=the_same(tuple(ports.values())), tables=the_same(tuple(tables)), unclaimed=unclaimed)
 
     def _unclaimed(self, view: View, workload: Workload) -> str:
         if view.proxy is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import chain
 
+from clover.kit.memory import the_same
 from clover.mesh import ir
 from clover.mesh.istio.outside import service_port, with_entries
 from clover.mesh.istio.policies import Policies, policies_from
@@ -20,9 +22,16 @@ from clover.mesh.translate.peers import with_peers
 from clover.mesh.translate.protocols import is_grpc_web, protocol_of
 from clover.mesh.translate.reporting import reports_of
 
-_Clusters = Mapping[str, tuple[ir.Cluster, ir.Endpoints]]
-"""By name."""
 _OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - a Sidecar's word for the workload's own address
+
+
+@dataclass(frozen=True, slots=True)
+class _Clusters:
+    """What a proxy may send to; all that know the same have one of these, with the same tuples after a change."""
+
+    named: Mapping[str, tuple[ir.Cluster, ir.Endpoints]]
+    clusters: tuple[ir.Cluster, ...]
+    endpoints: tuple[ir.Endpoints, ...]
 
 
 def proxies_from(registry: Registry, found: Iterable[Resource]) -> tuple[ir.Proxy, ...]:
@@ -58,8 +67,10 @@ class _Translation:
         view = self._views.of(workload)
         common = ir.Proxy(
             node=workload.name,
-            identity=replace(
-                _identity(workload, self._registry), reports=reports_of(workload, self._registry, self._policies)
+            identity=the_same(
+                replace(
+                    _identity(workload, self._registry), reports=reports_of(workload, self._registry, self._policies)
+                )
             ),
             principal=self._registry.principal(workload),
             guard=ir.Guard(
@@ -70,10 +81,10 @@ class _Translation:
         if workload.gateway:
             gateways, tables = gateway_ports(workload, self._registry, self._policies)
             clusters = self._all_clusters(workload.namespace, gateway=True)
-            return _with_clusters(replace(common, gateways=gateways, tables=tables), clusters)
+            return _with_clusters(replace(common, gateways=gateways, tables=the_same(tables)), clusters)
         inbound, peers = with_peers(self._inbound(workload, view), workload, self._registry, self._policies)
         told = self._outbound.told(workload, view)
-        clusters = self._clusters_for(view, {*told.clusters(), *_asked_by(common.guard)})
+        clusters = self._clusters_for(view, chain(told.clusters(), _asked_by(common.guard)))
         return _with_clusters(
             replace(
                 common,
@@ -102,11 +113,15 @@ class _Translation:
         if same not in self._clusters:
             self._clusters[same] = self._clusters_of(view.services, view.namespace, gateway=False)
         shown = self._clusters[same]
-        return {**shown, **{name: everything[name] for name in sorted(named) if name in everything.keys() - shown}}
+        beyond = tuple(sorted({name for name in named if name in everything.named and name not in shown.named}))
+        if (*same, beyond) not in self._clusters:
+            more = {name: everything.named[name] for name in beyond}
+            self._clusters[*same, beyond] = _clusters({**shown.named, **more})
+        return self._clusters[*same, beyond]
 
     def _clusters_of(self, services: Iterable[Service], namespace: str, *, gateway: bool) -> _Clusters:
         found = clusters_from(services, self._registry, self._policies, seen_from=namespace, gateway=gateway)
-        return {cluster.name: (cluster, endpoints) for cluster, endpoints in found}
+        return _clusters({cluster.name: (cluster, endpoints) for cluster, endpoints in found})
 
     def _inbound(self, workload: Workload, view: View) -> Iterator[ir.InboundPort]:
         """Yield each port that the workload takes traffic on once, though several services may lead there."""
@@ -134,12 +149,16 @@ class _Translation:
                     )
 
 
-def _with_clusters(proxy: ir.Proxy, clusters: _Clusters) -> ir.Proxy:
-    return replace(
-        proxy,
-        clusters=tuple(cluster for cluster, _ in clusters.values()),
-        endpoints=tuple(endpoints for _, endpoints in clusters.values()),
+def _clusters(named: Mapping[str, tuple[ir.Cluster, ir.Endpoints]]) -> _Clusters:
+    return _Clusters(
+        named=named,
+        clusters=the_same(tuple(cluster for cluster, _ in named.values())),
+        endpoints=the_same(tuple(endpoints for _, endpoints in named.values())),
     )
+
+
+def _with_clusters(proxy: ir.Proxy, known: _Clusters) -> ir.Proxy:
+    return replace(proxy, clusters=known.clusters, endpoints=known.endpoints)
 
 
 def _asked_by(guard: ir.Guard) -> Iterator[str]:
