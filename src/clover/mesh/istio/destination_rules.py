@@ -12,6 +12,7 @@ from clover.mesh.istio.finding import Finding, Path
 from clover.mesh.istio.headers import is_header_name
 from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, PolicyParts, TrafficPolicy
 from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.mutual_tls_checks import both_sides_agree
 from clover.mesh.istio.policies import members, outsiders
 from clover.mesh.istio.resources import DestinationRule
 from clover.mesh.istio.routing_rules import HOST

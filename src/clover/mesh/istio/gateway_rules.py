@@ -9,9 +9,12 @@ from clover.mesh.istio import resources
 from clover.mesh.istio.finding import Finding, Path, cut
 from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.policies import LOOPBACK
+from clover.mesh.istio.policies import LOOPBACK, bound_to, served_domains
 from clover.mesh.istio.resources import Gateway
 from clover.mesh.istio.routing_rules import HOST
+from clover.mesh.istio.tls_checks import server_findings
+
+_PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "HTTPS", "TLS", "TCP")
 
 
 def selector_chooses_a_gateway(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
@@ -28,13 +31,15 @@ def selector_chooses_a_gateway(resource: Gateway, mesh: Mesh) -> Iterator[Findin
     )
 
 
-def servers_speak_http(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
-    """Ports take plain HTTP, at an address, for host names."""
+def servers_are_understood(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
+    """Ports speak a protocol that is known, at an address, for host names."""
     for index, server in enumerate(resource.spec.servers):
         path: Path = ("spec", "servers", index)
-        if server.port.protocol.upper() != "HTTP":
-            what = f"the protocol {cut(server.port.protocol)!r} is not supported by Clover, expected 'HTTP'"
-            yield Finding(code="CLV4103", path=(*path, "port", "protocol"), what=what)
+        if server.protocol not in _PROTOCOLS:
+            what = f"the protocol {cut(server.port.protocol)!r} is not supported by Clover"
+            yield Finding(
+                code="CLV4103", path=(*path, "port", "protocol"), what=what, hint=f"one of {', '.join(_PROTOCOLS)}"
+            )
         if server.bind and not _is_address(server.bind):
             what = f"{cut(server.bind)!r} is not an IP address"
             yield Finding(code="CLV4104", path=(*path, "bind"), what=what)
@@ -42,6 +47,86 @@ def servers_speak_http(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
             if not HOST.fullmatch(host.rpartition("/")[2]):
                 what = f"{cut(host)!r} is not a host name"
                 yield Finding(code="CLV4201", path=(*path, "hosts", number), what=what)
+
+
+def tls_fits_the_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
+    """HTTPS and TLS say what becomes of the TLS; plain HTTP may only redirect; TCP has none."""
+    for index, server in enumerate(resource.spec.servers):
+        path: Path = ("spec", "servers", index, "tls")
+        tls, protocol = server.tls, server.protocol
+        if tls is None:
+            if protocol in ("HTTPS", "TLS"):
+                hint = "for example 'tls: {mode: SIMPLE, credentialName: NAME}'"
+                yield Finding(code="CLV4236", path=path[:-1], what=f"{protocol} without 'tls'", hint=hint)
+        elif tls.mode == "AUTO_PASSTHROUGH":
+            what = "'AUTO_PASSTHROUGH' is not supported by Clover"
+            yield Finding(code="CLV4103", path=(*path, "mode"), what=what)
+        elif server.plain_http:
+            if tls.model_fields_set - {"https_redirect"} and tls.mode != "PASSTHROUGH":
+                what = f"the protocol {protocol} is plain text, and only 'httpsRedirect' can be set"
+                yield Finding(code="CLV4236", path=path, what=what, hint="say 'protocol: HTTPS'")
+        elif protocol == "TCP":
+            what = "the protocol TCP has no TLS that the gateway would know of"
+            yield Finding(code="CLV4236", path=path, what=what, hint="say 'protocol: TLS'")
+        else:
+            if tls.https_redirect:
+                what = f"'httpsRedirect' is for plain HTTP, and the protocol is {protocol}"
+                yield Finding(code="CLV4220", path=(*path, "httpsRedirect"), what=what, severity="warning")
+            yield from server_findings(tls, path)
+
+
+def bytes_lead_somewhere(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
+    """What is not read as HTTP needs a VirtualService with rules for it, or the port stays closed."""
+    for index, server in enumerate(resource.spec.servers):
+        through = not server.terminates and server.protocol in ("TLS", "HTTPS")
+        if not (through or server.protocol == "TCP" or (server.terminates and server.protocol == "TLS")):
+            continue
+        kind = "tls" if through else "tcp"
+        name = f"{resource.metadata.namespace}/{resource.metadata.name}"
+        if not any(
+            name in bound_to(service) and getattr(service.spec, kind) and any(served_domains(service, resource, server))
+            for service in mesh.policies.virtual_services
+        ):
+            yield Finding(
+                code="CLV4238",
+                path=("spec", "servers", index),
+                what=f"no VirtualService with {kind!r} rules for its hosts is bound to it, so nothing is taken here",
+                severity="warning",
+            )
+
+
+def ports_speak_one_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
+    """Plain HTTP, TLS and TCP have ports of their own; a name that TLS clients ask for has one server."""
+    for index, server in enumerate(resource.spec.servers):
+        here = (mesh.order[resources.key(resource)], index)
+        for other in _beside(resource, mesh):
+            for number, earlier in enumerate(other.spec.servers):
+                same = (earlier.bind or LOOPBACK, earlier.port.number) == (server.bind or LOOPBACK, server.port.number)
+                if not same or (mesh.order[resources.key(other)], number) >= here:
+                    continue
+                if other is not resource or _family(server) != _family(earlier):
+                    yield from _together(server, earlier, index, resources.key(other).partition("/")[2])
+
+
+def _together(server: Server, earlier: Server, index: int, owner: str) -> Iterator[Finding]:
+    path: Path = ("spec", "servers", index)
+    number = server.port.number
+    if _family(server) != _family(earlier):
+        what = f"port {number} speaks {server.protocol} here and {earlier.protocol} in Gateway {owner!r}"
+        yield Finding(code="CLV4236", path=(*path, "port"), what=what, hint="give each a port of its own")
+    elif _family(server) == "TCP":
+        what = f"port {number} is taken by Gateway {owner!r}, and TCP connections cannot be told apart"
+        yield Finding(code="CLV4209", path=path, what=what)
+    elif _family(server) == "TLS" and (shared := set(server.names or ("*",)) & set(earlier.names or ("*",))):
+        what = f"port {number} already serves {sorted(shared)[0]!r} by Gateway {owner!r}"
+        if server.terminates or earlier.terminates:
+            yield Finding(code="CLV4209", path=(*path, "hosts"), what=what)
+
+
+def _family(server: Server) -> str:
+    if server.plain_http:
+        return "HTTP"
+    return "TCP" if server.protocol == "TCP" else "TLS"
 
 
 def ports_are_opened_once(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
@@ -105,4 +190,11 @@ def _is_address(text: str) -> bool:
     return True
 
 
-RULES = (selector_chooses_a_gateway, servers_speak_http, ports_are_opened_once)
+RULES = (
+    selector_chooses_a_gateway,
+    servers_are_understood,
+    tls_fits_the_protocol,
+    bytes_lead_somewhere,
+    ports_speak_one_protocol,
+    ports_are_opened_once,
+)
