@@ -115,8 +115,8 @@ def _tokens(text: str) -> list[_Token]:
     while not found or found[-1].kind != "end":
         match = _TOKEN.match(text, place)
         if match is None:
-            rest = text[place:].strip()
-            raise _UnreadableError(f"{rest[:20]!r} at character {place + 1} cannot be read")
+            rest = text[place:].lstrip()
+            raise _UnreadableError(f"{rest[:20]!r} at character {len(text) - len(rest) + 1} cannot be read")
         kind = match.lastgroup or ""
         found.append(_Token(kind, match[kind], match.start(kind)))
         place = match.end()

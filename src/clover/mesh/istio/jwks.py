@@ -40,10 +40,10 @@ class KeySet:
 def inspect(text: str) -> KeySet:
     """Return what a key set is good for."""
     try:
-        found = json_format.Parse(text, struct_pb2.Struct())
-    except (json_format.ParseError, ValueError, RecursionError):
+        found = json_format.MessageToDict(json_format.Parse(text, struct_pb2.Struct()))
+    except (json_format.Error, ValueError, RecursionError):
         return KeySet(useless=("it is not a JSON object",))
-    keys = json_format.MessageToDict(found).get("keys")
+    keys = found.get("keys")
     if not isinstance(keys, list):
         return KeySet(useless=("it has no list 'keys'",))
     useless, secrets = [], []
@@ -100,9 +100,9 @@ def _rsa(key: Mapping[str, Any], algorithm: str) -> str:
 def _elliptic(key: Mapping[str, Any], algorithm: str) -> str:
     if algorithm and algorithm not in _CURVE_OF:
         return f"is an elliptic key, and its 'alg' is {algorithm[:20]!r}"
-    name = key.get("crv") or _CURVE_OF.get(algorithm, "P-256")
+    name = str(key.get("crv") or _CURVE_OF.get(algorithm, "P-256"))
     if name not in _CURVES or (algorithm and _CURVE_OF[algorithm] != name):
-        return f"has the curve {str(name)[:20]!r}, expected 'P-256', 'P-384' or 'P-521', as its 'alg' says"
+        return f"has the curve {name[:20]!r}, expected 'P-256', 'P-384' or 'P-521', as its 'alg' says"
     x, y = _number(key, "x"), _number(key, "y")
     if x is None or y is None:
         return "needs 'x' and 'y' in base64url"
