@@ -32,5 +32,7 @@ def _caused(text):
                 shown[part] = new
         if proxy.guard != before[node].guard:
             shown["guard"] = policies.plain(proxy.guard)
+        if proxy.identity.reports != before[node].identity.reports:
+            shown["reports"] = policies.plain(proxy.identity.reports)
         groups.setdefault(policies.as_text(shown), (shown, []))[1].append(node)
     return {", ".join(nodes): shown for shown, nodes in groups.values() if shown}
