@@ -12,12 +12,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from pathlib import Path
 
 from clover.errors import DocumentError, MeshError, Problem, errors_only
 from clover.kit import memory
 from clover.kit.documents import Document
 from clover.mesh import ir, snapshot, translate
 from clover.mesh.certificates import Authority, Svid
+from clover.mesh.credential_files import CredentialFiles
 from clover.mesh.istio import validate
 from clover.mesh.istio.finding import cut, nearest
 from clover.mesh.istio.parse import Parsed
@@ -27,7 +29,6 @@ from clover.mesh.server import Server
 from clover.mesh.snapshot import Snapshot
 from clover.mesh.xds import resource as xds_resource
 from clover.mesh.xds import secrets
-from clover.mesh.xds.resource import SECRET
 from clover.mesh.xds.settings import Settings
 
 ACKNOWLEDGE_S = 5.0
@@ -73,6 +74,7 @@ class Controller:
         publish: Callable[[frozenset[Address]], Awaitable[None]],
         authority: Authority | None = None,
         certificate_lifetime_s: float = 86400.0,
+        folder: Path | None = None,
     ) -> None:
         self._registry = registry
         self._resources = {key(resource): resource for resource in resources}
@@ -85,6 +87,8 @@ class Controller:
         self._lifetime_s = certificate_lifetime_s
         self._svids: dict[str, Svid] = {}
         """By node: a key belongs to one workload."""
+        self._files = CredentialFiles(folder)
+        """Certificates that policies name; relative paths begin at `folder`, that of the chain file."""
         self._snapshots: Mapping[str, Snapshot] = {}
         self._generation = 0
         self._changing = asyncio.Lock()
@@ -143,7 +147,7 @@ class Controller:
             await self._readiness_changed.wait()
             self._readiness_changed.clear()
             async with self._changing:
-                snapshots, _ = self._compile(self._registry, self._resources, {})
+                snapshots, _ = self._compile(self._registry, self._resources, {}, reread=False)
                 self._send(snapshots)
 
     async def renew_certificates(self) -> None:
@@ -154,7 +158,7 @@ class Controller:
                 self._forget_old_identities()
                 self._send(
                     {
-                        node: replace(known, resources={**known.resources, SECRET: self._secrets(known.proxy)})
+                        node: snapshot.with_secrets(known, self._secrets(known.proxy).values())
                         for node, known in self._snapshots.items()
                     }
                 )
@@ -230,8 +234,14 @@ class Controller:
         )
 
     def _compile(
-        self, registry: Registry, resources: Mapping[str, Resource], origins: Mapping[str, Document]
+        self,
+        registry: Registry,
+        resources: Mapping[str, Resource],
+        origins: Mapping[str, Document],
+        *,
+        reread: bool = True,
     ) -> tuple[dict[str, Snapshot], tuple[Problem, ...]]:
+        """Return what every proxy is told, and warnings; without `reread`, files are taken to be as they were."""
         everything = tuple(resources.values())
         problems = tuple(validate.check(registry, everything, origins=origins))
         if errors := errors_only(problems):
@@ -240,11 +250,16 @@ class Controller:
             proxy.node: snapshot.snapshot_from(proxy, self._settings, secrets=self._secrets(proxy).values())
             for proxy in translate.proxies_from(registry, everything)
         }
+        needed = snapshot.missing_secrets(snapshots.values())
+        held, faults = self._files.secrets(needed, origins, reread=reread)
+        if errors := errors_only(faults):
+            raise DocumentError(*errors)
+        snapshots = {node: snapshot.with_secrets(one, held) for node, one in snapshots.items()}
         broken = [problem for one in snapshots.values() for problem in snapshot.check(one)]
         if broken:
             raise MeshError(*broken)
         memory.forget_unused()
-        return snapshots, problems
+        return snapshots, (*problems, *faults)
 
     def _send(self, snapshots: Mapping[str, Snapshot]) -> int:
         self._snapshots = snapshots

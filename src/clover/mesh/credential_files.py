@@ -10,10 +10,11 @@ from __future__ import annotations
 import ssl
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from clover.errors import Problem
+from clover.kit.documents import Document
 from clover.mesh import credentials
 from clover.mesh.credentials import Files
 from clover.mesh.xds import secrets
@@ -30,23 +31,41 @@ class CredentialFiles:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         """Where relative paths, and the folder `credentials`, begin: that of the chain file."""
+        self._held: dict[str, Resource] = {}
+        """What was read last, by the secret's name."""
 
-    def secret(self, name: str, sources: Iterable[str]) -> tuple[Resource | None, tuple[Problem, ...]]:
-        """Return the secret of a name, and what is wrong with its files; the sources are who asked for it."""
-        files = credentials.files_of(name)
-        if files is None:
-            return None, ()
-        where = ", ".join(sources) or name
+    def secrets(
+        self, needed: Mapping[str, Iterable[str]], origins: Mapping[str, Document], *, reread: bool
+    ) -> tuple[tuple[Resource, ...], tuple[Problem, ...]]:
+        """
+        Return the secrets that come from files, by the resources that need each, and what is wrong with the files.
+
+        Without `reread` a file is only read if it has not been read before.
+        """
         problems: list[Problem] = []
+        for name, sources in needed.items():
+            files = credentials.files_of(name)
+            if files is None or (name in self._held and not reread):
+                continue
+            found = self._secret(name, files, _where(name, sources, origins), problems)
+            if found is not None:
+                self._held[name] = found
+        self._held = {name: held for name, held in self._held.items() if name in needed}
+        return tuple(self._held.values()), tuple(problems)
+
+    def _secret(self, name: str, files: Files, where: str, problems: list[Problem]) -> Resource | None:
         certificates = self._read(files.certificates, where, problems)
         key = self._read(files.key, where, problems) if files.key else b""
         if certificates is None or key is None:
-            return None, tuple(problems)
-        problems += _judged(files, certificates, key, where)
-        if files.key:
-            problems += self._mode(files.key, where)
-            return secrets.key_pair(name, certificates, key), tuple(problems)
-        return secrets.roots(name, certificates), tuple(problems)
+            return None
+        faults = list(_judged(files, certificates, key, where))
+        problems += faults
+        if faults:
+            return None
+        if not files.key:
+            return secrets.roots(name, certificates)
+        problems += self._mode(files.key, where)
+        return secrets.key_pair(name, certificates, key)
 
     def _path(self, written: str) -> Path:
         if written == credentials.SYSTEM:
@@ -91,6 +110,12 @@ def _judged(files: Files, certificates: bytes, key: bytes, where: str) -> Iterat
         named = repr(files.certificates)
     for fault in faults:
         yield Problem(code="CLV4234", where=where, what=f"of {named}: {fault}")
+
+
+def _where(name: str, sources: Iterable[str], origins: Mapping[str, Document]) -> str:
+    """Return where those are written who need a secret, as far as that is known."""
+    found = (str(origins[source].mark(("spec",))) if source in origins else source for source in sources)
+    return ", ".join(found) or name
 
 
 def _bundle() -> Path:

@@ -50,6 +50,32 @@ def snapshot_from(proxy: ir.Proxy, settings: Settings = DEFAULTS, *, secrets: It
     return Snapshot(node=proxy.node, proxy=proxy, resources=resources)
 
 
+def missing_secrets(some: Iterable[Snapshot]) -> dict[str, tuple[str, ...]]:
+    """Return the secrets that are referred to and not there, with the author's resources that need them."""
+    found: dict[str, dict[str, None]] = {}
+    for one in some:
+        for resources in one.resources.values():
+            for resource in resources.values():
+                for type_url, name in resource.requires:
+                    if type_url == SECRET and name not in one.resources[SECRET]:
+                        found.setdefault(name, {}).update(dict.fromkeys(resource.sources))
+    return {name: tuple(sources) for name, sources in found.items()}
+
+
+def with_secrets(one: Snapshot, some: Iterable[Resource]) -> Snapshot:
+    """Return a snapshot with those of the secrets that it refers to, in the place of what it had of them."""
+    needed = {
+        name
+        for resources in one.resources.values()
+        for resource in resources.values()
+        for type_url, name in resource.requires
+        if type_url == SECRET
+    }
+    held = {secret.name: secret for secret in some}
+    kept = {name: secret for name, secret in held.items() if name in needed or name in one.resources[SECRET]}
+    return replace(one, resources={**one.resources, SECRET: {**one.resources[SECRET], **kept}})
+
+
 def version_of(resources: Resources) -> str:
     """Return a short hash over the names and versions of `resources`."""
     digest = hashlib.sha256()
