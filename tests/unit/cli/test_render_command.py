@@ -24,6 +24,7 @@ def test_a_chain_is_rendered_as_documents_that_a_cluster_takes(chain_file, capsy
         ("VirtualService", "sdc"),
         ("DestinationRule", "lb"),
         ("VirtualService", "waf"),
+        ("PeerAuthentication", "default"),
     ]
 
 
