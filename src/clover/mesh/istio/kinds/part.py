@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -59,13 +60,41 @@ def one_of(part: Part, *names: str, least: int) -> None:
     raise PydanticCustomError("one_of", "{found}, expected one of {choices}", {"found": found, "choices": choices})
 
 
+_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+_WORD = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+
+
+def _qualified_name(text: str) -> str:
+    prefix, slash, name = text.rpartition("/")
+    right_prefix = not slash or (len(prefix) <= 253 and re.fullmatch(_SUBDOMAIN, prefix.lower()))
+    if not right_prefix or not re.fullmatch(_WORD, name):
+        raise PydanticCustomError(
+            "qualified_name", "{text} is no name such as 'app' or 'example.com/app'", _cut(text)
+        )
+    return text
+
+
+def _label_value(text: str) -> str:
+    if text and not re.fullmatch(_WORD, text):
+        raise PydanticCustomError("label_value", "{text} is not a label: letters, digits, '-', '_' and '.'", _cut(text))
+    return text
+
+
+def _cut(text: str) -> dict[str, str]:
+    return {"text": repr(text[:63])}
+
+
+QualifiedName = Annotated[str, AfterValidator(_qualified_name)]
+LabelValue = Annotated[str, AfterValidator(_label_value)]
+
+
 class Metadata(Part):
     """What a resource is called."""
 
-    name: str = Field(max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    name: str = Field(max_length=253, pattern=_SUBDOMAIN)
     namespace: str = Field(default="default", max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
-    labels: dict[str, str] = Field(default_factory=dict)
-    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: dict[QualifiedName, LabelValue] = Field(default_factory=dict)
+    annotations: dict[QualifiedName, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod

@@ -35,7 +35,7 @@ class PeerAuthenticationSpec(Part):
     selector: MatchLabels | None = None
     """None, or without labels: all workloads of the namespace; in the root namespace, of the mesh."""
     mtls: MutualTLS | None = None
-    port_level_mtls: dict[PortName, MutualTLS] = Field(default_factory=dict)
+    port_level_mtls: dict[PortName, MutualTLS] = Field(default_factory=dict, min_length=1)
     """By the workload's own port; only with a selector."""
 
     @property
