@@ -19,6 +19,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3.http_connection
 from envoy.extensions.http.early_header_mutation.header_mutation.v3 import header_mutation_pb2 as early_pb2
 from envoy.extensions.request_id.uuid.v3 import uuid_pb2
 
+from clover.kit.memory import remembered
 from clover.mesh import ir
 from clover.mesh.xds import access, authentication, telemetry
 from clover.mesh.xds.messages import over_ads
@@ -183,8 +184,23 @@ def sidecar_manager(
     Routes come from `table`, or stand `inline` where policy cannot change them. With `grpc_web`, browsers are
     understood, and the function hears gRPC.
     """
+    manager = HttpConnectionManager()
+    manager.CopyFrom(_invisible(identity, settings, direction, guard, grpc_web, inline is None))
+    if inline is None:
+        manager.rds.route_config_name = table
+        manager.rds.config_source.CopyFrom(over_ads())
+    else:
+        manager.route_config.CopyFrom(inline)
+    return manager
+
+
+@remembered
+def _invisible(
+    identity: ir.Identity, settings: Settings, direction: str, guard: ir.Guard, grpc_web: bool, policy: bool
+) -> HttpConnectionManager:
+    """Return all of a sidecar's manager but its routes: a proxy's listeners have the same, which is to be copied."""
     translating = (_grpc_web(),) if grpc_web else ()
-    filters = (*_guarding(guard), *translating, *(_policy_filters() if inline is None else ()))
+    filters = (*_guarding(guard), *translating, *(_policy_filters() if policy else ()))
     manager = _manager(identity, settings, direction=direction, guard=guard, filters=filters)
     manager.server_header_transformation = HttpConnectionManager.PASS_THROUGH
     manager.use_remote_address.value = False
@@ -194,11 +210,6 @@ def sidecar_manager(
     if direction == "inbound":
         # Towards other functions Envoy drops the header, so that what the next sidecar says of its caller stands alone.
         _tell_caller(manager, HttpConnectionManager.APPEND_FORWARD)
-    if inline is None:
-        manager.rds.route_config_name = table
-        manager.rds.config_source.CopyFrom(over_ads())
-    else:
-        manager.route_config.CopyFrom(inline)
     return manager
 
 
