@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,10 @@ class Issuer:
     """(claim, header that gets its value)."""
     lists: tuple[str, ...] = ()
     """Claims whose words, separated by spaces, are a list."""
+    ports: frozenset[int] = frozenset()
+    """Of a sidecar, the ports at which the tokens are believed; empty: all."""
+    gateways: frozenset[str] = frozenset()
+    """Of a gateway, the resources at whose ports they are; empty: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,22 @@ class Authentication:
     decides_routes: bool = False
     """True: routes may ask for claims, so that a request's route is looked up again when its token has been read."""
     sources: tuple[str, ...] = ()
+
+    def at_port(self, port: int) -> Authentication:
+        """Return what holds at one port of a sidecar."""
+        return self._with(issuer for issuer in self.issuers if not issuer.ports or port in issuer.ports)
+
+    def elsewhere(self) -> Authentication:
+        """Return what holds at ports that nobody named."""
+        return self._with(issuer for issuer in self.issuers if not issuer.ports)
+
+    def at_gateway(self, resources: Iterable[str]) -> Authentication:
+        """Return what holds at a port of a gateway that `resources` opened."""
+        opened = frozenset(resources)
+        return self._with(issuer for issuer in self.issuers if not issuer.gateways or issuer.gateways & opened)
+
+    def _with(self, issuers: Iterable[Issuer]) -> Authentication:
+        return replace(self, issuers=tuple(issuers))
 
 
 NO_TOKENS = Authentication()

@@ -7,7 +7,7 @@ came from, as `VirtualService/default/http-lb`, so that a rejection by Envoy can
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from clover.mesh.access import OPEN, Access
@@ -541,15 +541,15 @@ class Guard:
 
     def at_port(self, port: int) -> Guard:
         """Return what stands before one port of a sidecar."""
-        return replace(self, access=self.access.at_port(port))
+        return Guard(access=self.access.at_port(port), authentication=self.authentication.at_port(port))
 
     def elsewhere(self) -> Guard:
         """Return what stands before ports that nobody named."""
-        return replace(self, access=self.access.elsewhere())
+        return Guard(access=self.access.elsewhere(), authentication=self.authentication.elsewhere())
 
     def at_gateway(self, opened_by: tuple[str, ...]) -> Guard:
         """Return what stands before a port of a gateway, by the resources that opened it."""
-        return replace(self, access=self.access.at_gateway(opened_by))
+        return Guard(access=self.access.at_gateway(opened_by), authentication=self.authentication.at_gateway(opened_by))
 
 
 UNGUARDED = Guard()

@@ -38,6 +38,21 @@ def is_for(
     return selector is None or selector.match_labels.items() <= labels_of(workload).items()
 
 
+def ports_named(
+    targets: Iterable[TargetRef], workload: Workload, registry: Registry, *, namespace: str
+) -> frozenset[int]:
+    """Return the workload's ports that belong to services which a policy names; empty: it names none."""
+    services = (registry.service(ref.name, namespace) for ref in targets if ref.kind == "Service")
+    return frozenset(
+        port.target for service in services if service and workload.serves(service) for port in service.ports
+    )
+
+
+def gateways_named(targets: Iterable[TargetRef], *, namespace: str) -> frozenset[str]:
+    """Return the Gateways that a policy names, as `resources.key` does; empty: it names none."""
+    return frozenset(f"Gateway.{GATEWAY_GROUP}/{namespace}/{ref.name}" for ref in targets if ref.kind == "Gateway")
+
+
 def _is(ref: TargetRef, workload: Workload, registry: Registry, policies: Policies, *, namespace: str) -> bool:
     match (ref.group, ref.kind):
         case ("" | "core", "Service"):

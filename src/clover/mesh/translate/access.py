@@ -10,7 +10,6 @@ from clover.mesh import access
 from clover.mesh.access import Access, Action, Text, TextKind
 from clover.mesh.istio import resources, selection
 from clover.mesh.istio.kinds import authorization_policy as istio
-from clover.mesh.istio.kinds.part import TargetRef
 from clover.mesh.istio.policies import Policies
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.resources import AuthorizationPolicy
@@ -52,20 +51,10 @@ def _policy(policy: AuthorizationPolicy, workload: Workload, registry: Registry)
         rules=rules or (access.Rule(name=f"ns[{namespace}]-policy[{name}]-rule[0]"),),
         dry_run=policy.dry_run,
         authorizer=policy.spec.provider.name if policy.spec.provider else "",
-        ports=frozenset(_ports(targets, workload, registry, namespace)),
-        gateways=frozenset(
-            f"Gateway.{selection.GATEWAY_GROUP}/{namespace}/{ref.name}" for ref in targets if ref.kind == "Gateway"
-        ),
+        ports=selection.ports_named(targets, workload, registry, namespace=namespace),
+        gateways=selection.gateways_named(targets, namespace=namespace),
         source=resources.key(policy),
     )
-
-
-def _ports(targets: Iterable[TargetRef], workload: Workload, registry: Registry, namespace: str) -> Iterator[int]:
-    """Yield the ports of the services that a policy is for, as far as the workload serves them."""
-    for ref in targets:
-        service = registry.service(ref.name, namespace) if ref.kind == "Service" else None
-        if service and workload.serves(service):
-            yield from (port.number for port in service.ports)
 
 
 # ---- rules

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from clover.mesh.authentication import Authentication, Issuer, Keys
 from clover.mesh.istio import resources
 from clover.mesh.istio.kinds.request_authentication import JWTRule
 from clover.mesh.istio.policies import Policies
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.request_authentications import keys_service
-from clover.mesh.istio.selection import is_for
+from clover.mesh.istio.selection import gateways_named, is_for, ports_named
 from clover.mesh.translate.clusters import cluster_name
 
 _LISTS = frozenset({"scope", "permission"})
@@ -23,7 +25,13 @@ def authentication_of(workload: Workload, registry: Registry, policies: Policies
         if is_for(policy, workload, registry, policies, selector=policy.spec.selector, targets=policy.spec.targets())
     ]
     issuers = [
-        _issuer(rule, registry, policy.metadata.namespace) for policy in chosen for rule in policy.spec.jwt_rules
+        replace(
+            _issuer(rule, registry, policy.metadata.namespace),
+            ports=ports_named(policy.spec.targets(), workload, registry, namespace=policy.metadata.namespace),
+            gateways=gateways_named(policy.spec.targets(), namespace=policy.metadata.namespace),
+        )
+        for policy in chosen
+        for rule in policy.spec.jwt_rules
     ]
     return Authentication(
         issuers=tuple(sorted(issuers, key=lambda issuer: issuer.name)),

@@ -171,3 +171,14 @@ def test_sidecars_know_no_claims():
 
     assert problem[1] == "error"
     assert problem[2].endswith("the match never sees a claim there")
+
+
+def test_a_policy_for_a_service_holds_at_its_ports_and_nowhere_else():
+    text = policy(rule()).replace(
+        "selector: {matchLabels: {app: server}}", "targetRefs: [{group: '', kind: Service, name: server}]"
+    )
+    guard = policies.proxies(text)["server"].guard
+
+    assert [issuer.name for issuer in guard.at_port(9180).authentication.issuers] == [ISSUER]
+    assert guard.at_port(50054).authentication.issuers == guard.elsewhere().authentication.issuers == ()
+    assert policies.proxies(text)["waf"].guard.authentication.issuers == ()
