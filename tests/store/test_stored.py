@@ -331,6 +331,7 @@ async def test_traces_are_found_by_what_one_of_their_spans_was(store):
         "errorCount": 1,
         "services": ["finder", "gateway"],
         "startUnixNano": now,
+        "why": "",
     }
 
 
@@ -486,3 +487,23 @@ async def test_what_the_store_holds_is_counted(store):
     assert after["bytes"] > 0
     assert (after["refused"], after["lost"]) == (0, 0)
     assert store.problems() == ()
+
+
+async def test_a_list_of_traces_and_a_trace_say_who_ended_the_request_and_what_was_tried(store):
+    trace, now = fresh_trace(), time.time_ns()
+    await store.insert_traces(otlp.traces(otlp.span("1" * 16, trace=trace, service="denied", start_ns=now)))
+    denied = {
+        "trace": trace,
+        "span": "1" * 16,
+        "log": "envoy",
+        "flags": "-",
+        "details": "rbac_access_denied_matched_policy[ns[default]-policy[x]-rule[0]]",
+        "dry_run_deny": "ns[default]-policy[y]-rule[1]",
+    }
+    await store.insert_logs(otlp.logs(denied))
+
+    (summary,) = await query.find_traces(store, query.Filter(service="denied"))
+    (line,) = (await query.trace(store, trace, wait_s=0)).logs
+
+    assert summary.why == line.why == "denied by AuthorizationPolicy default/x (rule 1)"
+    assert line.remarks == ("would be denied by AuthorizationPolicy default/y (rule 2), which is only tried",)

@@ -74,6 +74,8 @@ class TraceSummary(TypedDict):
     errorCount: int
     services: list[str]
     startUnixNano: int
+    why: NotRequired[str]
+    """Why a proxy ended the request; '' when none did."""
 
 
 class SpanAnswer(TypedDict):
@@ -105,6 +107,10 @@ class LogAnswer(TypedDict):
     spanId: str
     body: str
     attributes: dict[str, str]
+    why: NotRequired[str]
+    """Why a proxy ended itself what its access record is about; '' when it did not."""
+    remarks: NotRequired[list[str]]
+    """What policies did beside that."""
 
 
 class BreakdownAnswer(TypedDict):

@@ -141,6 +141,11 @@ def _notes(hop: Hop, logs: Sequence[LogAnswer], *, marks: Marks, full: bool) -> 
     if refused := loglines.refusal(logs):
         yield Text(f"{marks.bad} refused: {refused}", style="bold red")
     for log in logs:
+        # Flags have words of their own, below; who denies a request sets none but this one.
+        if (why := log.get("why", "")) and log["attributes"].get("flags", "-") in ("", "-", "UAEX"):
+            yield Text(screen.printable(f"{marks.bad} {why}"), style="bold red")
+        for remark in log.get("remarks", ()):
+            yield Text(screen.printable(remark), style="yellow")
         if loglines.source(log) == "alert":
             yield Text(loglines.alert(log), style="bold red")
         elif loglines.source(log) == "change":

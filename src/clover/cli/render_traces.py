@@ -27,7 +27,12 @@ def lines(traces: Sequence[TraceSummary], *, zone: tzinfo | None) -> Iterator[Te
     if not traces:
         yield Text("no traces fit")
         return
-    yield from screen.table(COLUMNS, [_row(trace, zone) for trace in traces])
+    head, *rows = screen.table(COLUMNS, [_row(trace, zone) for trace in traces])
+    yield head
+    for row, trace in zip(rows, traces, strict=True):
+        yield row
+        if why := trace.get("why"):
+            yield Text(f"  {screen.printable(why)}", style="red")
 
 
 def time_of_day(unix_nano: int, zone: tzinfo | None) -> str:

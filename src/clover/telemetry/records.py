@@ -43,6 +43,10 @@ class LogLine:
     """'' when the line says nothing of a span."""
     body: str
     attributes: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
+    """Why a proxy ended itself what its access record is about; '' when it did not."""
+    remarks: tuple[str, ...] = ()
+    """What policies did beside that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,8 @@ class TraceSummary:
     error_count: int
     services: tuple[str, ...]
     start_unix_nano: int
+    why: str = ""
+    """Why a proxy ended the request; '' when none did."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the line as the API and `--json` show it."""

@@ -127,3 +127,14 @@ def test_a_call_that_failed_has_its_grpc_status_and_its_steps_below_the_ambassad
     assert [line.split()[1] for line in lines if line.strip().startswith("internal ")] == [
         "render", "write", "check", "activate", "confirm",
     ]  # fmt: skip
+
+
+def test_who_denied_a_request_and_what_a_tried_policy_would_have_done_stand_below_the_hop():
+    denied = answers.log("web", "GET /x 403", ms=0.2, span_id="a1", log="envoy", status="403", flags="-")
+    denied |= {"why": "denied by AuthorizationPolicy default/x (rule 1)", "remarks": ["noted by an AUDIT policy"]}
+    spans = answers.visit("a", parent="", at="web", begin=0, end=1, code="403")
+
+    lines = [line.strip() for line in text(answers.trace(spans, [denied])).splitlines()]
+    at = lines.index("✗ denied by AuthorizationPolicy default/x (rule 1)")
+    assert lines[at - 1].startswith("web")
+    assert lines[at + 1] == "noted by an AUDIT policy"

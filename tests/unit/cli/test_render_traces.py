@@ -36,3 +36,9 @@ def test_times_are_those_of_the_readers_clock():
 
 def test_no_trace_is_said_in_words():
     assert text() == ["no traces fit"]
+
+
+def test_why_a_proxy_ended_a_request_stands_below_it():
+    assert text(summary(why="denied by AuthorizationPolicy default/x (rule 1)"))[2] == (
+        "  denied by AuthorizationPolicy default/x (rule 1)"
+    )

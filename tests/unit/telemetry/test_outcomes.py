@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clover.telemetry.query.outcomes import why
+from clover.telemetry.query.outcomes import remarks, why
 
 SERVER = "outbound|9180||server.default.svc.cluster.local"
 CASES = {
@@ -16,6 +16,29 @@ CASES = {
     "policies that do not allow": (
         {"details": "rbac_access_denied_matched_policy[none]"},
         "denied: no AuthorizationPolicy of the workload allows it",
+    ),
+    "policies that do not allow, by name": (
+        {"details": "rbac_access_denied_matched_policy[none]", "allow_policies": "default/a, default/b"},
+        "denied: no AuthorizationPolicy of the workload allows it (ALLOW policies: default/a, default/b)",
+    ),
+    "an authorizer that cannot be asked": (
+        {
+            "details": "rbac_access_denied_matched_policy[istio-ext-authz-default-ns[foo]-policy[x]-rule[0]"
+            "-deny-due-to-bad-CUSTOM-action]"
+        },
+        "denied by AuthorizationPolicy foo/x (rule 1), whose authorizer cannot be asked",
+    ),
+    "an authorizer that says no": (
+        {
+            "details": "ext_authz_denied",
+            "flags": "UAEX",
+            "asked_for": "istio-ext-authz-mine-ns[default]-policy[ask]-rule[1]",
+        },
+        "denied by the external authorizer, asked for AuthorizationPolicy default/ask (rule 2)",
+    ),
+    "an authorizer that says nothing": (
+        {"details": "ext_authz_error", "flags": "UAEX"},
+        "the external authorizer did not answer",
     ),
     "a policy that closes a connection": (
         {"terminal": "rbac_access_denied_matched_policy[ns[a]-policy[b]-rule[2]]"},
@@ -63,6 +86,28 @@ def test_an_outcome_is_told_in_words(record, text):
     assert why(record) == text
 
 
-@given(st.dictionaries(st.sampled_from(["flags", "details", "terminal", "upstream_cluster", "host"]), st.text() | st.sampled_from(["outbound|1", "UH", "NC,UF"])))
+@given(
+    st.dictionaries(
+        st.sampled_from(["flags", "details", "terminal", "upstream_cluster", "host"]),
+        st.text() | st.sampled_from(["outbound|1", "UH", "NC,UF"]),
+    )
+)
 def test_no_record_is_too_strange_to_be_read(record):
     assert isinstance(why(record), str)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        ({"dry_run_deny": "-", "dry_run_allow": "allowed", "audited": "false"}, []),
+        (
+            {"dry_run_deny": "ns[default]-policy[x]-rule[0]"},
+            ["would be denied by AuthorizationPolicy default/x (rule 1), which is only tried"],
+        ),
+        ({"dry_run_allow": "denied"}, ["no ALLOW policy that is only tried would allow it"]),
+        ({"audited": "true"}, ["noted by an AUDIT policy"]),
+    ],
+    ids=str,
+)
+def test_what_policies_did_beside_is_told_too(record, said):
+    assert list(remarks(record)) == said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,6 +61,20 @@ async def lost(store: Answers, wanted: Window) -> list[Lost]:
     rows = await store.query(*statement(wanted))
     found = (_lost(row) for row in reversed(rows))
     return [one for one in found if one.why]
+
+
+_REASONS = f"""
+    SELECT TraceId AS trace_id, argMin(LogAttributes, Timestamp) AS attributes
+    FROM otel_logs
+    WHERE TraceId IN (SELECT arrayJoin(splitByChar(',', {{ids:String}}))) AND Log = 'envoy' AND {_ENDED}
+    GROUP BY TraceId"""  # noqa: S608 -- made of our own words alone
+
+
+async def reasons(store: Answers, trace_ids: Iterable[str]) -> dict[str, str]:
+    """Return, for each of the traces that a proxy ended, why: what the first proxy that did says."""
+    ids = ",".join(trace_ids)
+    rows = await store.query(_REASONS, {"ids": ids}) if ids else []
+    return {row["trace_id"]: why(row["attributes"]) for row in rows}
 
 
 def statement(wanted: Window) -> tuple[str, dict[str, Any]]:

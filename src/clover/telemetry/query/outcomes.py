@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
-_POLICY = re.compile(
-    r"rbac_access_denied_matched_policy\[(?:ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]|([^\]]*))\]"
-)
+_POLICY = re.compile(r"rbac_access_denied_matched_policy\[(.*)\]")
+_RULE = re.compile(r"ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]")
+"""Istio's name of an authorization policy's rule."""
+_UNANSWERABLE = "-deny-due-to-bad-CUSTOM-action"
 _TOKEN = re.compile(r"jwt_authn_access_denied\{(.*)\}")
 _OUTBOUND = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.+)")
 _Record = Mapping[str, str]
@@ -26,7 +27,7 @@ def why(record: _Record) -> str:
 def _reasons(record: _Record) -> Iterator[str]:
     """Yield what may be said, the most telling first."""
     said = " ".join(record.get(name, "") for name in ("details", "terminal"))
-    yield from _denials(said)
+    yield from _denials(said, record)
     flags = [flag for flag in record.get("flags", "").split(",") if flag not in ("", "-")]
     for flag in sorted(flags, key=lambda flag: list(_FLAGS).index(flag) if flag in _FLAGS else len(_FLAGS)):
         reason = _FLAGS.get(flag)
@@ -38,17 +39,40 @@ def _reasons(record: _Record) -> Iterator[str]:
         yield f"{_to(record)} is no service of the mesh, and only those may be called (REGISTRY_ONLY)"
 
 
-def _denials(said: str) -> Iterator[str]:
+def remarks(record: _Record) -> Iterator[str]:
+    """Yield what authorization policies did to what the record is about, beside passing or denying it."""
+    if rule := _rule(record.get("dry_run_deny", "")):
+        yield f"would be denied by {rule}, which is only tried"
+    if record.get("dry_run_allow") == "denied":
+        yield "no ALLOW policy that is only tried would allow it"
+    if record.get("audited") == "true":
+        yield "noted by an AUDIT policy"
+
+
+def _denials(said: str, record: _Record) -> Iterator[str]:
     if match := _POLICY.search(said):
-        namespace, policy, rule, other = match.groups()
-        if policy:
-            yield f"denied by AuthorizationPolicy {namespace}/{policy} (rule {int(rule) + 1})"
-        elif other.startswith("istio-ext-authz-"):
-            yield f"denied by the external authorizer of {other}"
+        if rule := _rule(match[1]):
+            unanswerable = match[1].endswith(_UNANSWERABLE)
+            yield f"denied by {rule}" + (", whose authorizer cannot be asked" if unanswerable else "")
         else:
-            yield "denied: no AuthorizationPolicy of the workload allows it"
+            known = record.get("allow_policies", "").strip("-")
+            yield "denied: no AuthorizationPolicy of the workload allows it" + (
+                f" (ALLOW policies: {known})" if known else ""
+            )
     if match := _TOKEN.search(said):
         yield f"the token is refused: {match[1].replace('_', ' ').rstrip('.')}"
+    for word, text in _AUTHORIZER.items():
+        if word in said:
+            rule = _rule(record.get("asked_for", ""))
+            yield text + (f", asked for {rule}" if rule else "")
+
+
+def _rule(name: str) -> str:
+    """Return `AuthorizationPolicy default/x (rule 1)` for a rule's name; '' when it is none."""
+    if match := _RULE.search(name):
+        namespace, policy, rule = match.groups()
+        return f"AuthorizationPolicy {namespace}/{policy} (rule {int(rule) + 1})"
+    return ""
 
 
 def _unmatched(record: _Record) -> str:
@@ -115,6 +139,10 @@ def _plain(text: str) -> str:
     return text.replace("_", " ").strip(" -|")
 
 
+_AUTHORIZER = {
+    "ext_authz_denied": "denied by the external authorizer",
+    "ext_authz_error": "the external authorizer did not answer",
+}
 _FLAGS: Mapping[str, Callable[[_Record], str]] = {
     "UAEX": lambda _: "denied by the external authorizer",
     "NR": _unmatched,
@@ -153,8 +181,6 @@ _DETAILS: Mapping[str, str] = {
     "upgrade_failed": "the protocol upgrade is not allowed here",
     "path_normalization_failed": "the path cannot be understood",
     "no_healthy_upstream": "nobody takes traffic there",
-    "ext_authz_denied": "denied by the external authorizer",
-    "ext_authz_error": "the external authorizer did not answer",
     "closed_before_protocol_was_known": "the client was gone before it had said what it speaks: perhaps it waits for "
     "the server to speak first, and the port should be named for TCP",
     "downstream_pre_cx_timeout": "the client was silent while its protocol was being recognised",

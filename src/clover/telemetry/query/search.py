@@ -12,6 +12,7 @@ from typing import Any
 
 from clover.errors import DocumentError, Problem
 from clover.telemetry.query.answers import Answers
+from clover.telemetry.query.lost import reasons
 from clover.telemetry.records import TraceSummary
 
 LIMIT = 1000
@@ -215,10 +216,11 @@ async def find_traces(store: Answers, wanted: Filter) -> list[TraceSummary]:
                 break
     else:
         rows = await store.query(*search_query(wanted))
-    return [_summary(row) for row in rows]
+    ended = await reasons(store, (row["trace_id"] for row in rows))
+    return [_summary(row, ended.get(row["trace_id"], "")) for row in rows]
 
 
-def _summary(row: Mapping[str, Any]) -> TraceSummary:
+def _summary(row: Mapping[str, Any], why: str) -> TraceSummary:
     service, name, duration_ns = row["root"]
     return TraceSummary(
         trace_id=row["trace_id"],
@@ -228,4 +230,5 @@ def _summary(row: Mapping[str, Any]) -> TraceSummary:
         error_count=row["error_count"],
         services=tuple(row["services"]),
         start_unix_nano=row["start"],
+        why=why,
     )

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from clover.errors import DocumentError, Problem
+from clover.telemetry.query import outcomes
 from clover.telemetry.query.answers import Answers, Waits
 from clover.telemetry.query.assemble import assemble
 from clover.telemetry.query.search import control_traces
@@ -150,6 +151,7 @@ def _span(row: Mapping[str, Any]) -> Span:
 
 
 def _line(row: Mapping[str, Any]) -> LogLine:
+    told = row["attributes"] if row["attributes"].get("log") == "envoy" else {}
     return LogLine(
         timestamp_unix_nano=row["timestamp"],
         service=row["service"],
@@ -158,6 +160,8 @@ def _line(row: Mapping[str, Any]) -> LogLine:
         span_id=row["span_id"],
         body=row["body"],
         attributes=row["attributes"],
+        why=outcomes.why(told),
+        remarks=tuple(outcomes.remarks(told)),
     )
 
 
