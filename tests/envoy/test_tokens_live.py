@@ -43,6 +43,8 @@ class Gateway:
         proxy = dataclasses.replace(
             proxy,
             gateways=(dataclasses.replace(port, port=self.port),),
+            # The services here have no sidecars.
+            clusters=tuple(dataclasses.replace(cluster, tls=None) for cluster in proxy.clusters),
             endpoints=tuple(self._local(group) for group in proxy.endpoints),
         )
         generation = self.control.push({"gateway": snapshot.snapshot_from(proxy)})
@@ -258,3 +260,24 @@ async def test_claims_choose_the_route_with_all_that_belongs_to_it(gateway):
     assert await status() == 203
     assert (await gateway.ask()).status == 204
     assert (await gateway.ask(unsigned(group={"id": "admins"}))).status == 401
+
+
+ONLY_SHOPPERS = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: shoppers}
+spec:
+  selector: {matchLabels: {istio: ingressgateway}}
+  rules:
+  - from: [{source: {requestPrincipals: ['https://issuer.example.com/*']}}]
+    when: [{key: 'request.auth.claims[group]', values: [shoppers]}]
+"""
+
+
+async def test_an_authorization_policy_asks_what_the_token_said(gateway):
+    await gateway.obey(f"{believing(rule())}\n---{ONLY_SHOPPERS}")
+
+    assert (await gateway.ask()).status == 403
+    assert (await gateway.ask(signer().token())).status == 403
+    assert (await gateway.ask(signer().token(group=["shoppers", "staff"]))).status == 200
+    assert (await gateway.ask(unsigned(group="shoppers"))).status == 401
