@@ -48,6 +48,11 @@ _BROKEN_OFF = ("reset reason: connection termination", "reset reason: remote res
 """What Envoy says when the other end took the call, and went away."""
 _ROUTE_TIMEOUTS = ("upstream request timeout", "downstream duration timeout")
 """Envoy's words for the end of the time that a route rule gives a call."""
+_DENIED_BY = {
+    "PERMISSION_DENIED": ("an AuthorizationPolicy", "clover get authorizationpolicy"),
+    "UNAUTHENTICATED": ("a RequestAuthentication", "clover get requestauthentication"),
+}
+"""What Envoy's denials of a call are in gRPC, and what they come from."""
 _NAMELESS = re.compile(r"errors resolving|lookup failed|DNS|name resolution", re.IGNORECASE)
 
 
@@ -188,8 +193,9 @@ def _explained(address: str, method: Method, context: Context, timeout_s: float)
     try:
         yield
     except grpc.aio.AioRpcError as error:
-        failure = failure_from(error, address=address, method=method.name, timeout_s=timeout_s)
-        failure.trace_id = _trace_id(context)
+        traced = _trace_id(context)
+        failure = failure_from(error, address=address, method=method.name, timeout_s=timeout_s, trace_id=traced)
+        failure.trace_id = traced
         span.set_attribute("rpc.grpc.status_code", error.code().value[0])
         span.set_status(trace.StatusCode.ERROR, failure.answer.message)
         raise failure from None
@@ -197,13 +203,17 @@ def _explained(address: str, method: Method, context: Context, timeout_s: float)
         span.set_attribute("rpc.grpc.status_code", 0)
 
 
-def failure_from(error: grpc.aio.AioRpcError, *, address: str, method: str, timeout_s: float) -> CallFailedError:
+def failure_from(
+    error: grpc.aio.AioRpcError, *, address: str, method: str, timeout_s: float, trace_id: str = ""
+) -> CallFailedError:
     """Return the problems of a call that failed: the ambassador's own, or those of the way to it."""
     answer = Answer(code=error.code().name, message=error.details() or "")
     where = f"{method} at {address}"
     if problems := _told(_status(error), where=where):
         return CallFailedError(answer, FunctionError.exit_code, *problems)
-    problem = _of_the_way(answer, address=address, where=where, timeout_s=timeout_s)
+    problem = _denied(answer, address=address, where=where, trace_id=trace_id) or _of_the_way(
+        answer, address=address, where=where, timeout_s=timeout_s
+    )
     if problem is not None:
         return CallFailedError(answer, MeshError.exit_code, problem)
     text = answer.message or "no reason given"
@@ -253,6 +263,21 @@ def _told(status: status_pb2.Status, *, where: str) -> tuple[Problem, ...]:
         )
     texts = dict.fromkeys((status.message, *(one.description for one in conditions)))
     return tuple(Problem(code=code, where=place, what=text, hint=hint) for text in texts if text)
+
+
+def _denied(answer: Answer, *, address: str, where: str, trace_id: str) -> Problem | None:
+    """Return which kind of policy denies a call; None when none does: ambassadors never answer so themselves."""
+    if answer.code not in _DENIED_BY:
+        return None
+    host = address.rpartition(":")[0]
+    kind, command = _DENIED_BY[answer.code]
+    # Which policy it is, only the record of the sidecar that denied the call knows.
+    return Problem(
+        code="CLV4265",
+        where=where,
+        what=f"{kind} of {host!r} denies the call: {answer.message or answer.code}",
+        hint=f"clover trace {trace_id} says which; {command} lists them" if trace_id else f"{command} lists them",
+    )
 
 
 def _of_the_way(answer: Answer, *, address: str, where: str, timeout_s: float) -> Problem | None:

@@ -62,6 +62,33 @@ def test_the_part_of_the_way_that_is_missing_is_named(code, details, problem, wh
     assert (failure.answer.code, failure.answer.message) == (code, details)
 
 
+@pytest.mark.parametrize(
+    ("code", "details", "what", "kind"),
+    [
+        (
+            "PERMISSION_DENIED",
+            "RBAC: access denied",
+            "an AuthorizationPolicy of 'http-lb-v2' denies the call: RBAC: access denied",
+            "authorizationpolicy",
+        ),
+        (
+            "UNAUTHENTICATED",
+            "Jwt is missing",
+            "a RequestAuthentication of 'http-lb-v2' denies the call: Jwt is missing",
+            "requestauthentication",
+        ),
+    ],
+)
+def test_a_policy_that_denies_a_call_is_told_with_the_trace_that_names_it(code, details, what, kind):
+    error = AioRpcError(grpc.StatusCode[code], Metadata(), Metadata(), details=details)
+    failure = failure_from(error, address="http-lb-v2:50054", method="Get", timeout_s=3, trace_id="0af7")
+
+    (problem,) = failure.problems
+    assert (problem.code, problem.where, problem.what) == ("CLV4265", "Get at http-lb-v2:50054", what)
+    assert problem.hint == f"clover trace 0af7 says which; clover get {kind} lists them"
+    assert failure.exit_code == 5
+
+
 def test_an_ambassador_that_says_no_more_than_a_status_is_quoted():
     failure = failed("INTERNAL", "oh dear")
     assert (failure.problems[0].code, failure.exit_code) == ("CLV3330", 4)
