@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -253,6 +253,9 @@ class _Builder:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             key = self._node(event, depth=depth + 1)
             value = self._node(next(self._events), depth=depth + 1)
+            if type(key.value) is int:
+                # As on Kubernetes, which reads YAML as JSON: `portLevelMtls: {8080: ...}`.
+                key = replace(key, value=str(key.value))
             if not isinstance(key.value, str):
                 self._report(
                     "CLV1006",

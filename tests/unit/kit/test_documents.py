@@ -124,7 +124,7 @@ class TestRefusals:
             ("%YAML 9.0\n---\na: 1", "CLV1004", "f.yaml:1:1"),
             ('a: "\\ud800"', "CLV1004", "f.yaml:1:7"),
             ("a: 1\nb: 2\na: 3", "CLV1005", "f.yaml:3:1"),
-            ("a: 1\n2: 3", "CLV1006", "f.yaml:2:1"),
+            ("a: 1\n2.5: 3", "CLV1006", "f.yaml:2:1"),
             ("on: 1", "CLV1006", "f.yaml:1:1"),
             ("? [a]\n: b", "CLV1006", "f.yaml:1:3"),
             ("a: !!python/object:os.system x", "CLV1007", "f.yaml:1:4"),
@@ -148,9 +148,15 @@ class TestRefusals:
         assert (problem.code, problem.where) == (code, where)
 
     def test_all_problems_are_reported_at_once(self):
-        assert [problem.code for problem in problems_in("a: 1\na: 2\n3: !x 4\nb: *y\n")] == [
+        assert [problem.code for problem in problems_in("a: 1\na: 2\n3.5: !x 4\nb: *y\n")] == [
             "CLV1005", "CLV1007", "CLV1006", "CLV1008",
         ]  # fmt: skip
+
+    def test_a_whole_number_is_a_name_as_on_kubernetes(self):
+        (document,) = documents.parse("ports: {8080: a}", "f.yaml")
+
+        assert document.data == {"ports": {"8080": "a"}}
+        assert str(document.mark(("ports", "8080"))) == "f.yaml:1:15"
 
     def test_a_duplicate_says_where_the_first_is(self):
         assert only_problem_in("x:\n  a: 1\n  a: 2").hint == "it is first written on line 2; keep one"

@@ -78,7 +78,7 @@ def tls_fits_the_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
 def bytes_lead_somewhere(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
     """What is not read as HTTP needs a VirtualService with rules for it, or the port stays closed."""
     for index, server in enumerate(resource.spec.servers):
-        through = not server.terminates and server.protocol in ("TLS", "HTTPS")
+        through = server.tls is not None and server.tls.mode == "PASSTHROUGH" and server.protocol in ("TLS", "HTTPS")
         if not (through or server.protocol == "TCP" or (server.terminates and server.protocol == "TLS")):
             continue
         kind = "tls" if through else "tcp"

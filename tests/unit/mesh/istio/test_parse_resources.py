@@ -50,11 +50,11 @@ def test_a_field_of_istio_that_clover_does_not_carry_out_is_refused_by_name():
         ),
         (virtual_service("[{fault: {abort: {http2Error: x}}}]"), "spec.http[0].fault.abort.http2Error"),
         (destination_rule("workloadSelector: {matchLabels: {app: x}}"), "spec.workloadSelector"),
-        (destination_rule("trafficPolicy: {tls: {mode: SIMPLE}}"), "spec.trafficPolicy.tls"),
+        (destination_rule("trafficPolicy: {tunnel: {targetHost: a}}"), "spec.trafficPolicy.tunnel"),
         (destination_rule("trafficPolicy: {proxyProtocol: {version: V2}}"), "spec.trafficPolicy.proxyProtocol"),
         (
-            destination_rule("trafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {}}]}"),
-            "spec.trafficPolicy.portLevelSettings[0].tls",
+            destination_rule("trafficPolicy: {portLevelSettings: [{port: {number: 1}, proxyProtocol: {}}]}"),
+            "spec.trafficPolicy.portLevelSettings[0].proxyProtocol",
         ),
         (
             destination_rule("subsets: [{name: a, trafficPolicy: {loadBalancer: {warmup: {duration: 1s}}}}]"),

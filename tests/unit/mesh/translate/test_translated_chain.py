@@ -21,7 +21,9 @@ def test_every_workload_has_a_proxy_that_knows_whom_it_stands_beside():
 
 
 def test_a_sidecar_takes_traffic_on_the_port_of_its_service():
-    assert policies.proxies()["lb-v1"].inbound == (ir.InboundPort(port=9180, protocol=ir.Protocol.AUTO, service=LB),)
+    port = ir.InboundPort(port=9180, protocol=ir.Protocol.AUTO, service=LB, peers=ir.PeerMode.STRICT)
+
+    assert policies.proxies()["lb-v1"].inbound == (port,)
 
 
 def test_a_port_without_a_name_is_found_by_its_address_whatever_the_host():
