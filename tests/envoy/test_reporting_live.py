@@ -134,6 +134,7 @@ async def test_where_logging_is_disabled_nothing_is_logged_and_everything_traced
     await gateway.report("{accessLogging: [{disabled: true}]}")
     await gateway.ask("/silent")
     await gateway.received.until(lambda seen: len(seen.spans) == 2)
+    assert {span.attributes["logs_kept"] for span in gateway.received.spans} == {"none"}
     await gateway.push(Reports())
     await gateway.ask("/heard")
     await gateway.reported("/heard")

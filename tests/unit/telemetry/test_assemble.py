@@ -221,6 +221,25 @@ def test_spans_that_are_one_anothers_parents_are_shown_and_named():
     assert trace.incomplete_because == ("span a of 'lb' is its own ancestor",)
 
 
+SERVER = proxy("a", "", "Server", "", at=0, ms=10, workload="gateway")
+
+
+def test_a_trace_that_no_policy_keeps_says_so_and_speaks_of_no_loss():
+    found = assemble("t", [], [record("a", "gateway", spans_kept="10 %"), record("b", spans_kept="10 %")])
+
+    assert found.incomplete_because == (
+        "'gateway' keeps the spans of 10 % of all traces, and this one is not among them",
+        "'lb' keeps the spans of 10 % of all traces, and this one is not among them",
+    )
+
+
+def test_a_record_that_a_policy_leaves_out_is_not_missed():
+    lone = replace(SERVER, attributes=SERVER.attributes | {"logs_kept": "none"})
+
+    assert assemble("t", [lone], []).complete
+    assert not assemble("t", [SERVER], []).complete
+
+
 def test_log_lines_alone_are_a_trace_without_spans():
     trace = assemble("t", (), [record("a")])
 

@@ -65,6 +65,8 @@ _TCP_BODY = "tcp to %DOWNSTREAM_LOCAL_ADDRESS% %RESPONSE_FLAGS% %DURATION% ms"
 
 SPANS_KEPT = "spans_kept"
 """Attribute of records of proxies that do not keep the spans of every trace: `10 %`, or `none`."""
+LOGS_KEPT = "logs_kept"
+"""Tag of spans of proxies that do not keep the record of every request: `some`, or `none`."""
 _ALL = 100.0
 _TLS_FAILED = "connection.transport_failure_reason != ''"
 _NO_CHAIN = "xds.filter_chain_name == ''"
@@ -150,6 +152,10 @@ def tracing(identity: ir.Identity, settings: Settings, *, direction: str) -> Htt
     )
     result.spawn_upstream_span.value = True
     result.custom_tags.extend(map(_tag, wanted.tags))
+    if not wanted.logs or wanted.log_condition:
+        result.custom_tags.append(
+            _tag(Tag(name=LOGS_KEPT, kind=TagKind.LITERAL, value="some" if wanted.logs else "none"))
+        )
     return result
 
 

@@ -27,6 +27,10 @@ NEVER_ARRIVED = frozenset({"UF", "UH", "UO", "NC", "NR", "DF", "DC", "URX", "UMS
 """Envoy's response flags that say that the peer need not have seen the request."""
 _ADDRESS = re.compile(r":[1-9][0-9]*\b")
 """An engine that asked nobody logs '', '-', '-:-' or '-:0'."""
+SPANS_KEPT = "spans_kept"
+"""Attribute of the records of a proxy whose policy keeps the spans of some traces only: `10 %`."""
+LOGS_KEPT = "logs_kept"
+"""Attribute of the spans of a proxy whose policy keeps some records only, or none."""
 REASONS = 20
 """How many of what is missing are named; the rest is counted."""
 
@@ -190,7 +194,7 @@ def _to_peer(span: Span) -> bool:
 
 def _missing(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
     """Yield what must have existed and is not there."""
-    if not tree.spans:
+    if not tree.spans and not any(SPANS_KEPT in line.attributes for line in logs):
         yield "no span of this trace is stored"
     yield from _roots_in_doubt(tree)
     yield from _children_missing(tree)
@@ -230,18 +234,23 @@ def _children_missing(tree: _Tree) -> Iterator[str]:
 
 def _records_without(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
     """
-    Each Envoy makes a span and an access log record of every request, so one without the other tells of a loss.
+    Each Envoy makes a span and an access log record of every request, so one without the other tells of a loss, unless
+    a Telemetry leaves it out.
 
     And a function that logged that it asked a next hop has a sidecar that saw it do so.
     """
     records = [line for line in logs if line.attributes.get("log") == "envoy"]
     for line in records:
-        if line.span_id and line.span_id not in tree.spans:
+        if not line.span_id or line.span_id in tree.spans:
+            continue
+        if share := line.attributes.get(SPANS_KEPT):
+            yield f"{_place(line)} keeps the spans of {share} of all traces, and this one is not among them"
+        else:
             yield f"{_place(line)} logged a request under span {line.span_id}, which is missing"
     logged = {line.span_id for line in records}
     servers = [span for span in map(tree.spans.__getitem__, tree.order) if span.proxy and span.kind == "Server"]
     for span in servers:
-        if span.span_id not in logged:
+        if span.span_id not in logged and LOGS_KEPT not in span.attributes:
             yield f"{_place(span)} has span {span.span_id}, whose access log record is missing"
     # What a sidecar answered itself (no route, a redirect) was sent to no cluster, and was seen all the same.
     sending = {span.workload for span in servers if _to_peer(span)}
