@@ -191,6 +191,32 @@ def test_the_table_gives_a_request_to_the_rule_that_the_specification_gives_it_t
     assert taken_by(table_of(listeners, routes), request) == decided(listeners, routes, request)
 
 
+EVERYTHING = {
+    "host": "a.x.com",
+    "path": "/a",
+    "method": "GET",
+    "headers": {"x-a": "1", "x-b": "1", "x-c": "1"},
+    "query": {"q": "1", "r": "1"},
+}
+
+
+@st.composite
+def asked_of(draw, names):
+    return [{"name": name, "value": "1"} for name in draw(st.lists(st.sampled_from(names), max_size=3))]
+
+
+FITTING = st.fixed_dictionaries(
+    {"headers": asked_of(["x-a", "X-A", "x-b", "x-c"]), "queryParams": tests_of(["q", "r"])},
+    optional={"method": st.just("GET"), "path": st.just({"type": "Exact", "value": "/a"})},
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.tuples(st.just([]), st.lists(st.lists(FITTING, min_size=1, max_size=2), min_size=1, max_size=3))))
+def test_of_rules_that_all_fit_the_one_that_asks_most_has_the_request(routes):
+    assert taken_by(table_of([None], routes), EVERYTHING) == decided([None], routes, EVERYTHING)
+
+
 @given(LISTENERS, ROUTES)
 def test_what_is_told_does_not_depend_on_the_order_of_the_documents(listeners, routes):
     found = policies.read("\n---\n".join(map(json.dumps, documents(listeners, routes))))
