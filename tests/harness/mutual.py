@@ -57,6 +57,7 @@ class Pair:
         callers_roots: bytes | None = None,
         dialled: ir.Protocol | None = None,
         mirrored: bool = False,
+        guard: ir.Guard = ir.UNGUARDED,
     ) -> server.Acknowledgement:
         """Bring a configuration into force at both; `dialled` is what the client's side takes the port for."""
         route = proxies.route(proxies.forward(CLUSTER), mirrors=(ir.Mirror(cluster=CLUSTER),) if mirrored else ())
@@ -65,7 +66,7 @@ class Pair:
                 "client": self._client(
                     dialled or protocol, route, tls, caller or self.svid(CALLER), callers_roots or self.authority.root
                 ),
-                "server": self._server(protocol, mode, called or self.svid(CALLED)),
+                "server": self._server(protocol, mode, called or self.svid(CALLED), guard),
             }
         )
         return await self.control.acknowledged(generation, timeout_s=10)
@@ -96,7 +97,9 @@ class Pair:
         )
         return _only(proxy, listeners.outbound_name(outbound), self.port, svid, roots)
 
-    def _server(self, protocol: ir.Protocol, mode: ir.PeerMode, svid: Svid) -> snapshot.Snapshot:
+    def _server(
+        self, protocol: ir.Protocol, mode: ir.PeerMode, svid: Svid, guard: ir.Guard = ir.UNGUARDED
+    ) -> snapshot.Snapshot:
         port = ir.InboundPort(
             port=self.inbound, protocol=protocol, service=HOST, peers=mode, endpoint=f"127.0.0.1:{self.backend}"
         )
@@ -105,6 +108,7 @@ class Pair:
             identity=_identity("cache", "server"),
             principal=svid.principal,
             peers=BELIEVED,
+            guard=guard,
             inbound=(port,),
         )
         return _only(proxy, inbound.NAME, self.inbound, svid, self.authority.root)
