@@ -20,7 +20,7 @@ from typing import Any
 from clover.kit import files
 from clover.mesh import server as xds_server
 from clover.mesh.certificates import Authority
-from clover.mesh.controller import Controller
+from clover.mesh.controller import Controller, Reach
 from clover.mesh.istio.from_chain import resources_from
 from clover.mesh.istio.registry import Registry
 from clover.mesh.xds import bootstrap
@@ -28,6 +28,7 @@ from clover.mesh.xds.settings import Settings
 from clover.runtime import addressing, planner
 from clover.runtime.addressing import GATEWAY
 from clover.runtime.local import backend, ledger
+from clover.runtime.local.way_out import Way
 from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, WorkloadStatus
 from clover.spec import load
@@ -123,6 +124,12 @@ async def _run(
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(xds_server.serving(settings.directory / "xds.sock"))
         relays = backend.relays(plan, tasks=tasks, statuses=statuses)
+        outside = backend.outside(plan, tasks=tasks)
+
+        async def reach(wanted: Reach) -> None:
+            ways = {way.socket: Way(host=way.host, port=way.port, loopback=way.loopback) for way in wanted.ways}
+            await outside.reach(wanted.names, ways)
+
         controller = Controller(
             registry=registry,
             resources=resources_from(chain),
@@ -134,8 +141,10 @@ async def _run(
                 gateway_proxy_protocol=True,
                 detection_timeout_s=registry.config.protocol_detection_timeout,
                 http10=chain.mesh.http10,
+                way_out=str(outside.folder),
             ),
             publish=relays.publish,
+            reach=reach,
             authority=Authority(registry.config.trust_domain, now=time.time()),
             certificate_lifetime_s=chain.mesh.certificate_lifetime,
         )
@@ -150,6 +159,7 @@ async def _run(
         await stack.enter_async_context(serving_otlp(settings.directory / "otlp.sock", store))
         stack.push_async_callback(processes.aclose)
         stack.push_async_callback(relays.aclose)
+        stack.push_async_callback(outside.aclose)
         wires.connect(store=store, controller=controller)
         node = RunningNode(
             plan=plan,

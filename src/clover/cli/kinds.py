@@ -8,6 +8,13 @@ KINDS = {
     "VirtualService": ("virtualservices", "vs"),
     "DestinationRule": ("destinationrules", "dr"),
     "Gateway": ("gateways", "gw"),
+    "ServiceEntry": ("serviceentries", "se"),
+    "WorkloadEntry": ("workloadentries", "we"),
+    "Sidecar": ("sidecars",),
+    "PeerAuthentication": ("peerauthentications", "pa"),
+    "RequestAuthentication": ("requestauthentications", "ra"),
+    "AuthorizationPolicy": ("authorizationpolicies", "ap"),
+    "Telemetry": ("telemetries", "telemetry"),
 }
 """Kind → its plural and its short names. A kind that is not here goes to the node as it was typed."""
 

@@ -22,7 +22,9 @@ from clover.mesh.certificates import Authority, Svid
 from clover.mesh.credential_files import CredentialFiles
 from clover.mesh.istio import validate
 from clover.mesh.istio.finding import cut, nearest
+from clover.mesh.istio.outside import names_of, with_entries
 from clover.mesh.istio.parse import Parsed
+from clover.mesh.istio.policies import policies_from
 from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import KINDS, Resource, full_kind, key
 from clover.mesh.server import Server
@@ -30,6 +32,7 @@ from clover.mesh.snapshot import Snapshot
 from clover.mesh.xds import resource as xds_resource
 from clover.mesh.xds import secrets
 from clover.mesh.xds.settings import Settings
+from clover.mesh.xds.ways import Way, ways_of
 
 ACKNOWLEDGE_S = 5.0
 """How long proxies may take to acknowledge a change before it is reported as pending."""
@@ -61,6 +64,22 @@ class Outcome:
     """How many proxies acknowledged it."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """What functions reach beyond their network."""
+
+    names: Mapping[str, str]
+    """Host name → virtual address."""
+    ways: frozenset[Way]
+
+    def __or__(self, other: Reach) -> Reach:
+        """Return both; of two addresses for one name, the other's."""
+        return Reach(names={**self.names, **other.names}, ways=self.ways | other.ways)
+
+
+_NOTHING = Reach(names={}, ways=frozenset())
+
+
 class Controller:
     """Keeps the resources and the registry, and the proxies in step with them."""
 
@@ -72,6 +91,7 @@ class Controller:
         server: Server,
         settings: Settings,
         publish: Callable[[frozenset[Address]], Awaitable[None]],
+        reach: Callable[[Reach], Awaitable[None]] | None = None,
         authority: Authority | None = None,
         certificate_lifetime_s: float = 86400.0,
         folder: Path | None = None,
@@ -82,6 +102,9 @@ class Controller:
         self._settings = settings
         self._publish = publish
         """Makes the gateways' addresses, and no others, reachable from outside; raises if it cannot."""
+        self._reach = reach
+        """Makes endpoints outside, and no others, reachable from the workloads; raises if it cannot. None: they are."""
+        self._reached = _NOTHING
         self._authority = authority
         """Signs the proxies' identities; None: they have none."""
         self._lifetime_s = certificate_lifetime_s
@@ -105,8 +128,19 @@ class Controller:
         self._generation = self._send(snapshots)
 
     async def publish(self) -> None:
-        """Make the gateways reachable from outside. Raises HostError if an address is taken."""
+        """Make the gateways reachable from outside, and what is outside reachable. Raises HostError if it cannot."""
+        await self._open(self._reach_of(self._resources, self._snapshots))
         await self._publish(_gateway_addresses(self._snapshots))
+
+    async def _open(self, reach: Reach) -> None:
+        if self._reach is not None and reach != self._reached:
+            await self._reach(reach)
+        self._reached = reach
+
+    def _reach_of(self, wanted: Mapping[str, Resource], snapshots: Mapping[str, Snapshot]) -> Reach:
+        registry = with_entries(self._registry, policies_from(wanted.values()))
+        proxies = (one.proxy for one in snapshots.values() if one.proxy)
+        return Reach(names=names_of(registry), ways=ways_of(proxies, self._settings))
 
     async def apply(self, parsed: Parsed, *, unreadable: tuple[Problem, ...] = (), dry_run: bool = False) -> Outcome:
         """
@@ -217,14 +251,18 @@ class Controller:
         before = self._snapshots
         # An address is opened before its gateway is told, which may fail, and closed when nothing can fail any more.
         old, new = _gateway_addresses(before), _gateway_addresses(snapshots)
+        reached, reach = self._reached, self._reach_of(wanted, snapshots)
+        await self._open(reached | reach)
         await self._publish(old | new)
         generation = self._send(snapshots)
         result = await self._server.acknowledged(generation, timeout_s=ACKNOWLEDGE_S)
         if result.problems:
             self._send(before)
             await self._publish(old)
+            await self._open(reached)
             raise MeshError(*result.problems)
         await self._publish(new)
+        await self._open(reach)
         self._resources = dict(wanted)
         return Outcome(
             changes=changes,

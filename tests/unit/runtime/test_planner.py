@@ -129,6 +129,7 @@ def test_the_network_is_set_up_by_commands_that_can_be_read(golden):
                 for workload in made.workloads
             ),
             f"\n# every workload but the gateway: nft -f\n{interception.rules(made, made.workloads[1].interception)}",
+            interception.refusals(made),
             f"\n# /etc/hosts\n{network.hosts_file(made)}",
         ]
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from itertools import groupby
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -12,10 +11,11 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 
 from clover.kit.memory import remembered
 from clover.mesh import ir
-from clover.mesh.xds import tls
+from clover.mesh.xds import tls, ways
 from clover.mesh.xds.messages import duration, over_ads, socket_address
 from clover.mesh.xds.resource import ENDPOINTS, Resource, packed, resource
 from clover.mesh.xds.settings import DEFAULTS, Settings
+from clover.mesh.xds.ways import UNIX
 
 BLACK_HOLE = "BlackHoleCluster"
 PASSTHROUGH = "PassthroughCluster"
@@ -24,9 +24,6 @@ INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 UNLIMITED = 2**32 - 1
 RING_SIZE = 1024
 """Istio's minimum size of a hash ring."""
-UNIX = "unix://"
-_LONGEST_SOCKET = 100
-"""The kernel takes 107 bytes."""
 _CONNECT_TIMEOUT_S = 10.0
 _SOL_SOCKET, _SO_MARK = 1, 36
 
@@ -99,7 +96,8 @@ def _assignment(group: ir.Endpoints, settings: Settings) -> endpoint_pb2.Cluster
     for locality, members in groupby(sorted(group.members, key=_place), key=lambda member: member.locality):
         place = message.endpoints.add()
         if locality:
-            region, zone, sub_zone, *_ = (*locality.split("/"), "", "")
+            region, _, rest = locality.partition("/")
+            zone, _, sub_zone = rest.partition("/")
             place.locality.CopyFrom(base_pb2.Locality(region=region, zone=zone, sub_zone=sub_zone))
         for member in members:
             # The host name is for readers of the admin interface only.
@@ -122,17 +120,9 @@ def _place(member: ir.Endpoint) -> tuple[str, str, int]:
 def _address(member: ir.Endpoint, settings: Settings) -> address_pb2.Address:
     if member.address.startswith(UNIX):
         return address_pb2.Address(pipe=address_pb2.Pipe(path=member.address.removeprefix(UNIX)))
-    if member.outside and settings.way_out:
-        return address_pb2.Address(pipe=address_pb2.Pipe(path=way_out(settings.way_out, member.address, member.port)))
+    if way := ways.way_to(member, settings):
+        return address_pb2.Address(pipe=address_pb2.Pipe(path=way.socket))
     return socket_address(member.address, member.port)
-
-
-def way_out(folder: str, address: str, port: int) -> str:
-    """Return the Unix socket that leads to an endpoint: named after it, unless that would be too long for a socket."""
-    name = f"{address}_{port}"
-    if len(folder) + len(name) >= _LONGEST_SOCKET:
-        name = hashlib.sha256(name.encode()).hexdigest()[:16]
-    return f"{folder}/{name}"
 
 
 @remembered

@@ -19,6 +19,7 @@ from clover.errors import FunctionError, HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import interception, namespaces, network, orphans
+from clover.runtime.local.outside import Outside
 from clover.runtime.local.relay import Relays
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.local.warm import Warm
@@ -139,6 +140,11 @@ def relays(plan: Plan, *, tasks: asyncio.TaskGroup, statuses: Mapping[str, Workl
     )
 
 
+def outside(plan: Plan, *, tasks: asyncio.TaskGroup) -> Outside:
+    """Return what lets the chain reach endpoints beyond its network; none is reached yet."""
+    return Outside(plan, tasks=tasks)
+
+
 def _supervisor(
     workload: WorkloadPlan,
     process: ProcessPlan,
@@ -207,7 +213,7 @@ async def _build_network(plan: Plan) -> None:
             if workload.gateway:
                 tasks.create_task(_inside(inside, ("tee", "/proc/sys/net/ipv4/ip_nonlocal_bind"), "1"))
             else:
-                rules = interception.rules(plan, workload.interception)
+                rules = interception.rules(plan, workload.interception) + interception.refusals(plan)
                 tasks.create_task(_inside(inside, ("nft", "-f", "-"), rules))
 
 

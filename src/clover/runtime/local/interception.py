@@ -22,6 +22,16 @@ def rules(plan: Plan, wanted: Interception) -> str:
     return f"table ip clover {{\n{''.join(chains)}}}\n"
 
 
+def refusals(plan: Plan) -> str:
+    """
+    Return the nftables rules that refuse what no sidecar carries: UDP to addresses that nobody has.
+
+    Whoever asks a name server there hears at once that there is none, instead of waiting for one.
+    """
+    refused = f'oifname "eth0" meta l4proto udp ip daddr != {plan.network} counter reject'
+    return f"table ip clover_refusals {{\n{_chain('output', 'filter hook output priority 0', [refused])}}}\n"
+
+
 _INVALID = "meta l4proto tcp ct state invalid counter drop"
 
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-CLONE_NEWNET = 0x40000000
+CLONE_NEWNET, CLONE_NEWNS = 0x40000000, 0x00020000
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND = 0x2, 0x4, 0x8, 0x20, 0x1000
+MS_REC, MS_PRIVATE, MNT_DETACH = 0x4000, 0x40000, 0x2
 
 T = TypeVar("T")
 
@@ -53,6 +54,13 @@ def let_run(folder: Path) -> None:
     name = os.fsencode(folder)
     flags = MS_REMOUNT | MS_BIND | MS_NOSUID | MS_NODEV
     _checked(_libc.mount(None, name, None, flags, None), f"remount {folder}")
+
+
+def leave_mount(target: Path) -> None:
+    """Let the calling process see again what was at `target` before something was bound there; nobody else does."""
+    _checked(_libc.unshare(CLONE_NEWNS), "unshare mount")
+    _checked(_libc.mount(b"none", b"/", None, MS_REC | MS_PRIVATE, None), "make mounts private")
+    _checked(_libc.umount2(os.fsencode(target), MNT_DETACH), f"unmount {target}")
 
 
 def make_network_namespaces(paths: Iterable[Path]) -> None:

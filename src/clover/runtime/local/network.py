@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import PurePath
 
 from clover.runtime.plan import Plan, WorkloadPlan
@@ -32,6 +33,8 @@ def workload_commands(plan: Plan, workload: WorkloadPlan) -> str:
             # Nobody answers for virtual addresses on the wire. The route only lets connect() choose a source address;
             # then interception takes the connection.
             f"route add {plan.services_network} dev eth0",
+            # The same for all other addresses: what nobody claims is to end in the sidecar, with a record.
+            *([] if workload.gateway else ["route add default dev eth0"]),
             # The gateway listens at the host's addresses, which it does not have: here each leads to itself.
             *(["route add local default dev lo"] if workload.gateway else []),
             "",
@@ -39,8 +42,13 @@ def workload_commands(plan: Plan, workload: WorkloadPlan) -> str:
     )
 
 
-def hosts_file(plan: Plan) -> str:
-    """Return /etc/hosts for the chain: its own names and localhost, nothing of the machine's."""
+def hosts_file(plan: Plan, outside: Mapping[str, str] | None = None) -> str:
+    """
+    Return /etc/hosts for the chain: its own names and localhost, nothing of the machine's.
+
+    The names of services `outside` come last, so that the others stay where they are when these change.
+    """
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost"]
     lines += [f"{address} {name}" for name, address in plan.hosts.items()]
+    lines += [f"{address} {name}" for name, address in sorted((outside or {}).items()) if name not in plan.hosts]
     return "\n".join(lines) + "\n"

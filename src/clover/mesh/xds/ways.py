@@ -1,0 +1,54 @@
+"""Ways out of the network of the workloads: a Unix socket for each endpoint that it does not reach."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from clover.mesh import ir
+from clover.mesh.xds.settings import Settings
+
+UNIX = "unix://"
+_LONGEST_SOCKET = 100
+"""The kernel takes 107 bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """An endpoint, and the socket that leads to it."""
+
+    socket: str
+    host: str
+    """IP address, or a name that is looked up where the way begins."""
+    port: int
+    loopback: bool
+    """True: it may be at this machine's own loopback."""
+
+
+def way_to(member: ir.Endpoint, settings: Settings) -> Way | None:
+    """Return the way to an endpoint; None: it needs none."""
+    if not settings.way_out or not member.outside or member.address.startswith(UNIX):
+        return None
+    return Way(
+        socket=_socket(settings.way_out, member),
+        host=member.address,
+        port=member.port,
+        loopback=member.loopback,
+    )
+
+
+def ways_of(proxies: Iterable[ir.Proxy], settings: Settings) -> frozenset[Way]:
+    """Return every way that proxies are told of."""
+    # Proxies that see the same have the same endpoints, as objects.
+    groups = {id(group): group for proxy in proxies for group in proxy.endpoints}
+    ways = (way_to(member, settings) for group in groups.values() for member in group.members)
+    return frozenset(way for way in ways if way is not None)
+
+
+def _socket(folder: str, member: ir.Endpoint) -> str:
+    """Return a path that is named after the endpoint, unless that would be too long for a socket."""
+    name = f"{member.address}_{member.port}" + ("_loopback" if member.loopback else "")
+    if len(folder) + len(name) >= _LONGEST_SOCKET:
+        name = hashlib.sha256(name.encode()).hexdigest()[:16]
+    return f"{folder}/{name}"

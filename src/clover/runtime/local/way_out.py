@@ -1,0 +1,200 @@
+"""
+The way out: a process in the machine's own network that makes the connections which a chain's network cannot.
+
+Each endpoint that a policy names has a Unix socket; whoever connects to it is connected to that endpoint, and to
+nothing else. Names are looked up here, each time, as any program of this machine would: the chain's /etc/hosts, which
+gives them virtual addresses, is left behind. `ways.json` says which sockets there are; it is read when the process
+starts, and again whenever somebody says so at `control.sock`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import grp
+import importlib
+import ipaddress
+import json
+import os
+import pwd
+import socket
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clover.runtime.local import namespaces
+
+WAYS, CONTROL = "ways.json", "control.sock"
+CONNECT_S = 5.0
+_CHUNK = 65536
+_MODE = 0o600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """One endpoint that may be reached."""
+
+    host: str
+    port: int
+    loopback: bool = False
+    """True: it may be at this machine's own loopback, where things stand that trust everybody on it."""
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    way: Way
+    server: asyncio.Server
+    connections: set[asyncio.Task[None]] = field(default_factory=set)
+
+
+class WayOut:
+    """All sockets of a chain; entered to be open, left to be closed."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, _Open] = {}
+
+    async def follow(self, wanted: Mapping[str, Way]) -> None:
+        """Have exactly these sockets; a connection through any other ends."""
+        for path in [path for path, known in self._open.items() if wanted.get(path) != known.way]:
+            self._close(path)
+        for path in wanted.keys() - self._open.keys():
+            Path(path).unlink(missing_ok=True)  # noqa: ASYNC240 - one system call
+            await self._listen(path, wanted[path])
+
+    async def _listen(self, path: str, way: Way) -> None:
+        connections: set[asyncio.Task[None]] = set()
+
+        async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            if task is not None:
+                connections.add(task)
+                task.add_done_callback(connections.discard)
+            await carry(way, reader, writer)
+
+        self._open[path] = _Open(way=way, server=await asyncio.start_unix_server(taken, path), connections=connections)
+        Path(path).chmod(_MODE)  # noqa: ASYNC240 - one system call
+
+    def _close(self, path: str) -> None:
+        known = self._open.pop(path)
+        known.server.close()
+        for task in known.connections:
+            task.cancel()
+        Path(path).unlink(missing_ok=True)
+
+
+async def carry(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Connect a connection to an endpoint until either end closes; say why if that cannot be."""
+    try:
+        outside = await dial(way)
+    except OSError as failure:
+        print(f"{way.host}:{way.port}: {failure}", flush=True)
+        writer.close()
+        return
+    there_reader, there = await asyncio.open_connection(sock=outside)
+    try:
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_pump(reader, there))
+            both.create_task(_pump(there_reader, writer))
+    except* OSError:
+        pass  # either end broke the connection; the other hears it by the closing
+    finally:
+        there.close()
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while chunk := await reader.read(_CHUNK):
+        writer.write(chunk)
+        await writer.drain()
+    writer.write_eof()
+
+
+async def dial(way: Way) -> socket.socket:
+    """Return a connection to an endpoint. Raises OSError if none of its addresses may be dialled, or answers."""
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(way.host, way.port, type=socket.SOCK_STREAM)
+    except socket.gaierror as unknown:
+        raise OSError(f"{way.host} cannot be looked up: {unknown.strerror}") from unknown
+    allowed = [address for *_, address in found if may_be_dialled(str(address[0]), loopback=way.loopback)]
+    if not allowed:
+        raise OSError(f"{', '.join(str(address[0]) for *_, address in found)} may not be dialled from a chain")
+    failure: OSError = OSError("no address")
+    for family, kind, number, _, address in found:
+        if address not in allowed:
+            continue
+        connection = socket.socket(family, kind, number)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await loop.sock_connect(connection, address)
+        except OSError as refused:
+            connection.close()
+            failure = OSError(f"{address[0]}: {refused.strerror or 'no answer'}")
+        else:
+            return connection
+    raise failure
+
+
+def may_be_dialled(address: str, *, loopback: bool) -> bool:
+    """Tell whether an address is outside: this machine's loopback only if that is meant, and no metadata service."""
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped:
+        ip = ip.ipv4_mapped
+    if ip.is_loopback:
+        return loopback
+    return not (ip.is_unspecified or ip.is_link_local or ip.is_multicast)
+
+
+def ways_in(text: str) -> dict[str, Way]:
+    """Read `ways.json`."""
+    return {path: Way(**way) for path, way in json.loads(text).items()}
+
+
+def ways_text(ways: Mapping[str, Way]) -> str:
+    """Write `ways.json`."""
+    shown = {path: {"host": way.host, "port": way.port, "loopback": way.loopback} for path, way in sorted(ways.items())}
+    return json.dumps(shown, indent=1) + "\n"
+
+
+async def serve(folder: Path) -> None:
+    """Run until killed."""
+    out = WayOut()
+
+    async def follow() -> None:
+        await out.follow(ways_in((folder / WAYS).read_text(encoding="utf-8")))
+
+    async def told(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await follow()
+            answer = ""
+        except OSError as failure:
+            answer = str(failure)
+        writer.write(json.dumps(answer).encode() + b"\n")
+        writer.close()
+
+    await follow()
+    control = folder / CONTROL
+    control.unlink(missing_ok=True)
+    server = await asyncio.start_unix_server(told, control)
+    control.chmod(_MODE)
+    await server.serve_forever()
+
+
+def main(arguments: Iterable[str]) -> None:
+    """Leave the chain's /etc/hosts, and root if there is another user to be; then serve."""
+    folder, user, *_ = (*arguments, "")
+    namespaces.leave_mount(Path("/etc/hosts"))
+    if user:
+        # Looking names up imports these when it is too late: the other user may not be able to read them.
+        for name in ("concurrent.futures.thread", "encodings.idna", "stringprep"):
+            importlib.import_module(name)
+        known = pwd.getpwnam(user)
+        os.setgroups([])
+        os.setgid(grp.getgrgid(known.pw_gid).gr_gid)
+        os.setuid(known.pw_uid)
+    asyncio.run(serve(Path(folder)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
