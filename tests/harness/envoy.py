@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -179,7 +180,7 @@ async def fetch(port: int, path: str = "/", *, host: str = "127.0.0.1", method: 
 
 
 @contextlib.asynccontextmanager
-async def echoing() -> AsyncIterator[int]:
+async def echoing(tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Run a backend that answers with what it was asked; yields its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -197,7 +198,7 @@ async def echoing() -> AsyncIterator[int]:
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
 
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1]
     finally:

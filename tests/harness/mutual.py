@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -176,7 +177,7 @@ async def say(port: int, text: bytes, *, until: bytes) -> bytes:
 
 
 @contextlib.asynccontextmanager
-async def greeting(text: bytes) -> AsyncIterator[int]:
+async def greeting(text: bytes, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
     """Run a server that speaks first, and then says back what it hears; yields its port."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -186,7 +187,7 @@ async def greeting(text: bytes) -> AsyncIterator[int]:
                 writer.write(heard)
         writer.close()
 
-    listening = await asyncio.start_server(answer, "127.0.0.1", 0)
+    listening = await asyncio.start_server(answer, "127.0.0.1", 0, ssl=tls)
     try:
         yield listening.sockets[0].getsockname()[1]
     finally:
