@@ -14,7 +14,7 @@ from clover.mesh.istio.kinds.part import Metadata, Part, Resource
 
 ROOT = Path(__file__).parents[2]
 TEXT = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs/reference").glob("istio*.md")))
-NAMED = set(re.findall(r"`([A-Za-z0-9]+)`", TEXT))
+NAMED = set(re.findall(r"`([A-Za-z0-9_]+)`", TEXT))
 PARTS = {
     part
     for module in pkgutil.iter_modules(kinds.__path__, f"{kinds.__name__}.")
