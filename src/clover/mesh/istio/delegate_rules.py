@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from clover.mesh.istio import resources
 from clover.mesh.istio.delegates import delegate_name, merged_matches
 from clover.mesh.istio.finding import Finding, Path, nearest
-from clover.mesh.istio.kinds.virtual_service import HTTPMatchRequest
-from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.mesh import MAX_RULES_OF_ALL, Mesh
 from clover.mesh.istio.policies import visible
 from clover.mesh.istio.resources import VirtualService
-from clover.mesh.istio.shadows import Earlier
+
+Rule = Callable[[VirtualService, Mesh], Iterator[Finding]]
+MAX_RULES = 5_000
+"""Matches of one VirtualService."""
 
 
 def delegations_lead_somewhere(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
@@ -62,26 +65,42 @@ def delegates_take_a_part(resource: VirtualService, mesh: Mesh) -> Iterator[Find
 def neighbours_do_not_overlap(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
     """Of several VirtualServices for one host of a gateway none takes the requests of another."""
     told: set[str] = set()
-    for other, domain, port in mesh.beside(resource):
-        name = f"{other.metadata.namespace}/{other.metadata.name}"
+    for index, owner, place in mesh.hidden.get(resources.key(resource), ()):
+        name = owner.partition("/")[2]
         if name in told:
             continue
-        earlier = Earlier()
-        for index, (rule, _) in enumerate(mesh.policies.rules_of(other)):
-            for match in rule.match or (HTTPMatchRequest(),):
-                earlier.add(index, match)
-        for index, rule in enumerate(resource.spec.http):
-            if all(earlier.shadow_of(match) is not None for match in rule.match or (HTTPMatchRequest(),)):
-                told.add(name)
-                yield Finding(
-                    code="CLV4335",
-                    path=("spec", "http", index),
-                    what=f"VirtualService {name!r} serves {domain!r} on the gateway's port {port} too, and takes every "
-                    "request that the rule matches",
-                    hint="Istio puts the rules of both together in no certain order; let one of them match less",
-                    severity="warning",
-                )
-                break
+        told.add(name)
+        # Rules of a delegate stand elsewhere; then the whole is meant.
+        path: Path = ("spec", "http", index) if index < len(resource.spec.http) else ("spec", "http")
+        yield Finding(
+            code="CLV4335",
+            path=path,
+            what=f"VirtualService {name!r} serves {place.domain!r} on the gateway's port {place.port} too, and takes "
+            "every request that a match of the rule takes",
+            hint="Istio puts the rules of both together in no certain order; let one of them match less",
+            severity="warning",
+        )
+
+
+def rules_are_few_enough(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
+    """A proxy is told a number of rules that it, and whoever checks them, can look through in seconds."""
+    count = mesh.policies.size_of(resource)
+    if count > MAX_RULES:
+        what = f"there are {count} matches of rules, delegates included; at most {MAX_RULES} are allowed"
+        yield Finding(code="CLV4336", path=("spec", "http"), what=what, hint="spread them over several hosts")
+    elif (total := mesh.sizes[resources.key(resource)]) > MAX_RULES_OF_ALL:
+        what = f"with it there are {total} matches in all VirtualServices, at most {MAX_RULES_OF_ALL} are allowed"
+        yield Finding(code="CLV4336", path=("spec", "http"), what=what)
+
+
+def where_few(rule: Rule) -> Rule:
+    """Ask a question only of a VirtualService that is not refused for its size: the answer would take a while."""
+
+    def few(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
+        if not any(rules_are_few_enough(resource, mesh)):
+            yield from rule(resource, mesh)
+
+    return few
 
 
 RULES = (delegations_lead_somewhere, delegates_take_a_part, neighbours_do_not_overlap)

@@ -20,6 +20,12 @@ def regex_problem(pattern: str, *, most: int = MAX_PROGRAM_SIZE) -> str:
     return ""
 
 
+def program_size(pattern: str) -> int:
+    """Return how many instructions an expression compiles to; 0: it is none."""
+    compiled = _compiled(pattern)
+    return 0 if isinstance(compiled, str) else int(compiled.programsize)
+
+
 def substitution_problem(pattern: str, substitution: str) -> str:
     """Return what is wrong with the `\\1` references of a substitution; Envoy would skip the rewrite in silence."""
     compiled = _compiled(pattern)

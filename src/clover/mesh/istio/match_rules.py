@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clover.mesh.istio.claims import asks_for_claim
-from clover.mesh.istio.expressions import regex_problem
+from clover.mesh.istio.expressions import program_size, regex_problem
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.headers import MATCHABLE_PSEUDO_HEADERS, is_header_name
 from clover.mesh.istio.kinds.virtual_service import HTTPMatchRequest, HTTPRoute, OptionalMatch
@@ -17,6 +17,8 @@ from clover.mesh.istio.shadows import Earlier
 
 _OWN_FIELDS = frozenset({"uri", "scheme", "method", "authority"})
 _MAX_PARAMETER_BYTES = 1024
+_MAX_PROGRAMS = 1 << 20
+"""Instructions of all expressions: some 16 MB in each proxy."""
 
 
 def matches_make_sense(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
@@ -34,6 +36,22 @@ def matches_make_sense(resource: VirtualService, mesh: Mesh) -> Iterator[Finding
                     hint="leave 'match' out when that is meant",
                     severity="warning",
                 )
+
+
+def expressions_fit(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
+    """All expressions of a VirtualService together are of a size that a proxy can keep in memory."""
+    total = sum(program_size(text) for rule in resource.spec.http for match in rule.match for text in _regexes(match))
+    if total > _MAX_PROGRAMS:
+        what = f"its expressions compile to {total} instructions, at most {_MAX_PROGRAMS} are allowed"
+        yield Finding(code="CLV4336", path=("spec", "http"), what=what)
+
+
+def _regexes(match: HTTPMatchRequest) -> Iterator[str]:
+    tests = (match.uri, match.scheme, match.method, match.authority)
+    named = (match.headers, match.without_headers, match.query_params)
+    for test in (*tests, *(test for group in named for test in group.values())):
+        if test and test.regex not in (None, "*"):
+            yield test.regex or ""
 
 
 def rules_are_reached(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:

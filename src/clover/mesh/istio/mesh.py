@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
 from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.delegates import delegate_name
+from clover.mesh.istio.kinds.virtual_service import HTTPMatchRequest
 from clover.mesh.istio.outside import with_entries
 from clover.mesh.istio.policies import (
     LOOPBACK,
@@ -21,6 +22,10 @@ from clover.mesh.istio.policies import (
 )
 from clover.mesh.istio.registry import Registry, Service
 from clover.mesh.istio.resources import DestinationRule, Gateway, Resource, VirtualService
+from clover.mesh.istio.shadows import Earlier
+
+MAX_RULES_OF_ALL = 20_000
+"""Matches of all VirtualServices together: as many as are checked, compiled and taken in seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +61,11 @@ class Mesh:
     """Which resource was the first, in the order given, to claim what only one can have."""
     roots: dict[str, list[VirtualService]] = field(default_factory=dict)
     """By `namespace/name` of a delegate, the VirtualServices that delegate to it."""
-    together: dict[Served, list[VirtualService]] = field(default_factory=dict)
-    """The VirtualServices whose routes are put together, in that order."""
+    sizes: dict[str, int] = field(default_factory=dict)
+    """By key of a VirtualService, the number of matches in it and in those before it."""
+    hidden: dict[str, list[tuple[int, str, Served]]] = field(default_factory=dict)
+    """By key of a VirtualService, its rules that never see a request at a gateway: the rule, whose rule takes them all
+    before, and where."""
 
     by_host: dict[str, list[Service]] = field(default_factory=dict)
     """Services by their full host or wildcard; only mistakes have several."""
@@ -137,14 +145,6 @@ class Mesh:
                     if visible(resource, namespace):
                         yield Claim(kind=resource.kind, where=namespace, host=host)
 
-    def beside(self, resource: VirtualService) -> Iterator[tuple[VirtualService, str, int]]:
-        """Yield every VirtualService with a host of `resource` at a gateway's port, which come before it there."""
-        for place in dict.fromkeys(self.served(resource)):
-            for other in self.together[place]:
-                if resources.key(other) >= resources.key(resource):
-                    break
-                yield other, place.domain, place.port
-
     def served(self, resource: VirtualService) -> Iterator[Served]:
         """Yield where gateways serve hosts of a VirtualService."""
         for gateway in filter(None, map(self.gateway, bound_to(resource))):
@@ -167,9 +167,35 @@ def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
     for resource in found:
         for claim in mesh.claims(resource):
             mesh.owners.setdefault(claim, resources.key(resource))
+    together: dict[Served, list[VirtualService]] = {}
+    total = 0
     for service in mesh.policies.virtual_services:
+        total += mesh.policies.size_of(service)
+        mesh.sizes[resources.key(service)] = total
         for name in dict.fromkeys(delegate_name(rule, service) for rule in service.spec.http):
             mesh.roots.setdefault(name, []).append(service)
         for place in dict.fromkeys(mesh.served(service)):
-            mesh.together.setdefault(place, []).append(service)
+            together.setdefault(place, []).append(service)
+    if total <= MAX_RULES_OF_ALL:
+        for place, services in together.items():
+            _find_hidden(place, services, mesh)
     return mesh
+
+
+def _find_hidden(place: Served, services: Sequence[VirtualService], mesh: Mesh) -> None:
+    """Look through the VirtualServices whose routes are put together at one place, in that order."""
+    if len(services) < 2:
+        return
+    before = Earlier()
+    for number, service in enumerate(services):
+        own = [
+            (index, match)
+            for index, (rule, _) in enumerate(mesh.policies.rules_of(service))
+            for match in rule.match or (HTTPMatchRequest(),)
+        ]
+        for index, match in own if number else ():
+            if (owner := before.shadow_of(match)) is not None:
+                found = index, resources.key(services[owner]), place
+                mesh.hidden.setdefault(resources.key(service), []).append(found)
+        for _, match in own:
+            before.add(number, match)

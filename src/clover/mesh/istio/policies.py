@@ -86,6 +86,14 @@ class Policies:
             elif (inner := self.delegates.get(name)) and visible(inner, service.metadata.namespace):
                 yield from ((each, inner) for each in delegates.merged(service, rule, inner))
 
+    def size_of(self, service: VirtualService) -> int:
+        """Return how many matches the rules of a VirtualService have, delegates included, without merging them."""
+        return sum(len(rule.match) or 1 for rule in service.spec.http if not rule.delegate) + sum(
+            (len(rule.match) or 1) * sum(len(inner.match) or 1 for inner in delegate.spec.http)
+            for rule in service.spec.http
+            if (delegate := self.delegates.get(delegates.delegate_name(rule, service)))
+        )
+
     def destination_rule_for(self, service: Service, *, seen_from: str) -> DestinationRule | None:
         """Return the DestinationRule that clients in the namespace `seen_from` obey for a service."""
         for namespace in dict.fromkeys((seen_from, service.namespace)):

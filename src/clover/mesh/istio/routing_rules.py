@@ -17,7 +17,7 @@ from clover.mesh.istio.kinds.virtual_service import (
     TCPRoute,
     TLSRoute,
 )
-from clover.mesh.istio.match_rules import matches_make_sense, rules_are_reached
+from clover.mesh.istio.match_rules import expressions_fit, matches_make_sense, rules_are_reached
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import MESH, bound_to, served_domains
 from clover.mesh.istio.resources import VirtualService
@@ -274,20 +274,27 @@ def _no_effect(path: Path, what: str, hint: str = "") -> Finding:
 
 
 RULES = (
-    hosts_exist,
-    gateways_exist,
-    hosts_have_one_virtual_service,
-    rules_do_one_thing,
-    matches_make_sense,
-    rules_are_reached,
-    destinations_exist,
-    weights_add_up,
-    rewrites_are_expressions,
-    headers_may_change,
-    retries_have_known_conditions,
-    faults_happen,
-    origins_are_expressions,
-    bodies_fit,
-    *connection_rules.RULES,
-    *delegate_rules.RULES,
+    delegate_rules.rules_are_few_enough,
+    *map(
+        delegate_rules.where_few,
+        (
+            hosts_exist,
+            gateways_exist,
+            hosts_have_one_virtual_service,
+            rules_do_one_thing,
+            matches_make_sense,
+            expressions_fit,
+            rules_are_reached,
+            destinations_exist,
+            weights_add_up,
+            rewrites_are_expressions,
+            headers_may_change,
+            retries_have_known_conditions,
+            faults_happen,
+            origins_are_expressions,
+            bodies_fit,
+            *connection_rules.RULES,
+            *delegate_rules.RULES,
+        ),
+    ),
 )
