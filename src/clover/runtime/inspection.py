@@ -19,7 +19,7 @@ from clover.kit.documents import Document
 from clover.mesh.istio import from_chain, parse, resources, validate
 from clover.mesh.istio.analysis import inventory, kubernetes, services
 from clover.mesh.istio.registry import Registry
-from clover.mesh.istio.resources import Resource
+from clover.mesh.istio.resources import Gateway, Resource
 from clover.runtime import addressing
 from clover.spec import load
 from clover.spec.chain import Chain
@@ -169,7 +169,9 @@ def _group_problems(group: Sequence[_Sorted], beside: Verdict | None, namespace:
     registry = _registry(chain) if chain else inventory.registry_from(objects, everything.values())
     knows_workloads = registry.complete or any(one.pod for one in objects)
     if not chain:
+        gateways = [resource for resource in parsed.resources if isinstance(resource, Gateway)]
         yield from services.problems_of(objects)
+        yield from services.gateway_problems(objects, gateways, parsed.origins)
     for problem in validate.check(registry, everything.values(), origins=parsed.origins):
         if knows_workloads or problem.istio not in _NEEDS_WORKLOADS:
             yield problem

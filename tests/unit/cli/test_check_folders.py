@@ -114,7 +114,7 @@ def test_resources_beside_a_broken_chain_are_still_read(capsys, write):
     code, problems = checked(capsys, ".")
 
     assert code == 2
-    assert [found[0] for found in problems] == ["CLV1204", "CLV4105", "CLV4102"]
+    assert [found[0] for found in problems] == ["CLV1204", "CLV4102"]
 
 
 def test_without_services_unknown_hosts_are_one_warning(capsys, write):
@@ -191,4 +191,31 @@ def test_a_folder_without_yaml_is_told(capsys, write, tmp_path):
 def test_a_kind_that_clover_refuses_is_an_error(capsys, write):
     write(a="apiVersion: networking.istio.io/v1alpha3\nkind: EnvoyFilter\nmetadata: {name: x}\nspec: {}\n")
 
-    assert checked(capsys, ".") == (2, [("CLV4101", "error", "a.yaml:2:7")])
+    assert checked(capsys, ".") == (2, [("CLV4280", "error", "a.yaml:2:7")])
+
+
+def test_a_port_of_a_gateway_that_no_service_has_is_a_warning(capsys, write):
+    gateway = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: web}
+spec:
+  selector: {app: web}
+  servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: ["*"]},
+            {port: {number: 81, name: b, protocol: HTTP}, hosts: ["*"]}]
+"""
+    write(a=f"{SERVICE}---\n{DEPLOYMENT}", b=gateway)
+
+    assert checked(capsys, ".") == (0, [("CLV4119", "warning", "b.yaml:8:29")])
+
+
+def test_what_selectors_choose_is_not_asked_where_no_pods_are_known(capsys, write):
+    policy = """
+apiVersion: security.istio.io/v1
+kind: %s
+metadata: {name: x}
+spec: {selector: {matchLabels: {app: nobody}}}
+"""
+    write(**{kind.lower(): policy % kind for kind in ("AuthorizationPolicy", "PeerAuthentication")})
+
+    assert checked(capsys, ".") == (0, [])

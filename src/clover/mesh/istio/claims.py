@@ -69,7 +69,7 @@ def _claim(
     elif not _tokens_are_read(mesh):
         what = "no RequestAuthentication is for a gateway, so that no claim is ever known there"
         hint = "apply one with 'selector: {matchLabels: {istio: ingressgateway}}'"
-        yield Finding(code="CLV4275", path=path, what=what, hint=hint, severity="warning")
+        yield Finding(code="CLV4275", path=path, what=what, hint=hint, severity="warning", istio="IST0149")
 
 
 def _tokens_are_read(mesh: Mesh) -> bool:

@@ -116,11 +116,11 @@ def _together(server: Server, earlier: Server, index: int, owner: str) -> Iterat
         yield Finding(code="CLV4236", path=(*path, "port"), what=what, hint="give each a port of its own")
     elif _family(server) == "TCP":
         what = f"port {number} is taken by Gateway {owner!r}, and TCP connections cannot be told apart"
-        yield Finding(code="CLV4209", path=path, what=what)
+        yield Finding(code="CLV4209", path=path, what=what, istio="IST0145")
     elif _family(server) == "TLS" and (shared := set(server.names or ("*",)) & set(earlier.names or ("*",))):
         what = f"port {number} already serves {sorted(shared)[0]!r} by Gateway {owner!r}"
         if server.terminates or earlier.terminates:
-            yield Finding(code="CLV4209", path=(*path, "hosts"), what=what)
+            yield Finding(code="CLV4209", path=(*path, "hosts"), what=what, istio="IST0145")
 
 
 def _family(server: Server) -> str:

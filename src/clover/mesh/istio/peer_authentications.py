@@ -30,6 +30,7 @@ def somebody_is_chosen(resource: PeerAuthentication, mesh: Mesh) -> Iterator[Fin
             what="no workload is chosen; the policy is for nobody",
             hint=f"workloads have the labels 'app' and 'version'; the namespaces are {', '.join(mesh.namespaces())}",
             severity="warning",
+            istio="IST0127",
         )
 
 

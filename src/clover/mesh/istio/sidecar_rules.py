@@ -35,7 +35,8 @@ def somebody_is_chosen_once(resource: Sidecar, mesh: Mesh) -> Iterator[Finding]:
     chosen = _chosen(resource, mesh)
     if not chosen and mesh.registry.complete:
         what = "no workload is chosen, so the Sidecar is for nobody"
-        yield Finding(code="CLV4318", path=path if selector else ("spec",), what=what, severity="warning")
+        where = path if selector else ("spec",)
+        yield Finding(code="CLV4318", path=where, what=what, severity="warning", istio="IST0127")
     for other in mesh.policies.sidecars:
         same_rank = (other.spec.workload_selector is None) == (selector is None)
         earlier = mesh.order[resources.key(other)] < mesh.order[resources.key(resource)]

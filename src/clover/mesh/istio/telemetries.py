@@ -39,7 +39,7 @@ def namespaces_have_one(resource: Telemetry, mesh: Mesh) -> Iterator[Finding]:
         if same and mesh.order[name] < mine:
             what = f"the whole namespace {resource.metadata.namespace!r} already has {name!r}"
             hint = "put the entries into one of them, or choose workloads by 'selector'"
-            yield Finding(code="CLV4277", path=("metadata", "name"), what=what, hint=hint)
+            yield Finding(code="CLV4277", path=("metadata", "name"), what=what, hint=hint, istio="IST0160")
             return
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from clover.errors import Problem
+from clover.kit.documents import Document
 from clover.mesh.istio.analysis import kubernetes
 from clover.mesh.istio.analysis.inventory import Object
-from clover.mesh.istio.finding import Path, dotted
+from clover.mesh.istio.finding import Finding, Path, dotted, problem_from
+from clover.mesh.istio.resources import Gateway
 
 _PROTOCOLS = "http|http2|https|tcp|tls|grpc|grpc-web|mongo|mysql|redis|udp|auto"
 _NAMED = re.compile(rf"(?:{_PROTOCOLS})(?:-.*)?")
@@ -41,16 +43,53 @@ def _ports_are_named(one: Object, service: kubernetes.Service) -> Iterator[Probl
         )
 
 
+def gateway_problems(
+    objects: Iterable[Object], gateways: Iterable[Gateway], origins: Mapping[str, Document]
+) -> Iterator[Problem]:
+    """A port that a Gateway opens is one of a Service that leads to its pods, when these are known."""
+    found = tuple(objects)
+    for gateway in gateways:
+        chosen = [one for one in found if one.pod and _is_chosen(gateway.spec.selector, one.pod)]
+        leading = [
+            one.value
+            for one in found
+            if isinstance(one.value, kubernetes.Service)
+            and any(pod.namespace == one.namespace and pod.pod and _leads(one.value, pod.pod) for pod in chosen)
+        ]
+        ports = {number for service in leading for port in service.spec.ports or () for number in _numbers(port)}
+        for index, server in enumerate(gateway.spec.servers):
+            if chosen and server.port.number not in ports:
+                shown = ", ".join(map(str, sorted(ports))) or "none"
+                finding = Finding(
+                    code="CLV4119",
+                    path=("spec", "servers", index, "port", "number"),
+                    what=f"no Service leads to port {server.port.number} of the gateway's pods; they have {shown}",
+                    severity="warning",
+                    istio="IST0162",
+                )
+                yield problem_from(finding, gateway, origins)
+
+
+def _is_chosen(selector: Mapping[str, str], pod: kubernetes.Pod) -> bool:
+    return bool(selector) and selector.items() <= (pod.metadata.labels or {}).items()
+
+
+def _leads(service: kubernetes.Service, pod: kubernetes.Pod) -> bool:
+    return _is_chosen(service.spec.selector or {}, pod)
+
+
+def _numbers(port: kubernetes.Port) -> tuple[int, ...]:
+    return (port.port, port.target_port) if isinstance(port.target_port, int) else (port.port,)
+
+
 def _services_agree(
     one: Object, pod: kubernetes.Pod, services: Iterable[tuple[str, kubernetes.Service]]
 ) -> Iterator[Problem]:
     """Services of one pod give a port one protocol, and a target port one port."""
-    labels = pod.metadata.labels or {}
     protocols: dict[int, dict[str, str]] = {}
     ports: dict[int | str, dict[int, str]] = {}
     for name, service in services:
-        selector = service.spec.selector or {}
-        if not selector or not selector.items() <= labels.items():
+        if not _leads(service, pod):
             continue
         for port in service.spec.ports or ():
             protocols.setdefault(port.port, {}).setdefault(port.protocol, name)

@@ -68,9 +68,7 @@ def _qualified_name(text: str) -> str:
     prefix, slash, name = text.rpartition("/")
     right_prefix = not slash or (len(prefix) <= 253 and re.fullmatch(_SUBDOMAIN, prefix.lower()))
     if not right_prefix or not re.fullmatch(_WORD, name):
-        raise PydanticCustomError(
-            "qualified_name", "{text} is no name such as 'app' or 'example.com/app'", _cut(text)
-        )
+        raise PydanticCustomError("qualified_name", "{text} is no name such as 'app' or 'example.com/app'", _cut(text))
     return text
 
 

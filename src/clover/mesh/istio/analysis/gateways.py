@@ -1,0 +1,59 @@
+"""What shows only when several Gateways are laid beside each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clover.mesh.istio import resources
+from clover.mesh.istio.finding import Finding, Path
+from clover.mesh.istio.kinds.gateway import Server
+from clover.mesh.istio.mesh import Mesh
+from clover.mesh.istio.policies import LOOPBACK
+from clover.mesh.istio.resources import Gateway
+
+
+def hosts_are_served_by_one(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
+    """A host on a port is one Gateway's; the VirtualServices of both would be obeyed, in an order that nobody chose."""
+    for other in _earlier(resource, mesh):
+        for index, server in enumerate(resource.spec.servers):
+            taken = {host for one in other.spec.servers if _at(one) == _at(server) for host in one.hosts}
+            if server.plain_http and (shared := sorted(taken & set(server.hosts))):
+                what = f"port {server.port.number} already serves {shared[0]!r} by Gateway {_name(other)!r}"
+                path: Path = ("spec", "servers", index, "hosts")
+                yield _warning("CLV4115", path, what, "IST0145", "let one Gateway serve it")
+
+
+def certificates_are_shown_by_one(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
+    """A browser that got a certificate for several hosts asks for all of them on the connection that it has."""
+    for other in _earlier(resource, mesh):
+        known = {server.tls.credential_name for server in other.spec.servers if server.tls}
+        for index, server in enumerate(resource.spec.servers):
+            name = server.tls.credential_name if server.tls else ""
+            if name and name in known:
+                what = f"Gateway {_name(other)!r} shows the same certificate, {name!r}"
+                path: Path = ("spec", "servers", index, "tls", "credentialName")
+                hint = "clients that reuse a connection are answered 404; put both servers into one Gateway"
+                yield _warning("CLV4116", path, what, "IST0138", hint)
+
+
+def _earlier(resource: Gateway, mesh: Mesh) -> Iterator[Gateway]:
+    """Yield the Gateways that came before, and choose a workload which this one chooses, too."""
+    mine = mesh.order[resources.key(resource)]
+    groups = (tuple(mesh.policies.gateways_of(workload)) for workload in mesh.registry.workloads)
+    beside = {resources.key(other): other for group in groups if resource in group for other in group}
+    yield from (other for key, other in beside.items() if mesh.order[key] < mine)
+
+
+def _at(server: Server) -> tuple[str, int]:
+    return server.bind or LOOPBACK, server.port.number
+
+
+def _name(gateway: Gateway) -> str:
+    return resources.key(gateway).partition("/")[2]
+
+
+def _warning(code: str, path: Path, what: str, istio: str, hint: str) -> Finding:
+    return Finding(code=code, path=path, what=what, hint=hint, severity="warning", istio=istio)
+
+
+RULES = (hosts_are_served_by_one, certificates_are_shown_by_one)
