@@ -29,6 +29,7 @@ from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import KINDS, Resource, full_kind, key
 from clover.mesh.server import Server
 from clover.mesh.snapshot import Snapshot
+from clover.mesh.translate import reach
 from clover.mesh.xds import resource as xds_resource
 from clover.mesh.xds import secrets
 from clover.mesh.xds.settings import Settings
@@ -284,9 +285,10 @@ class Controller:
         problems = tuple(validate.check(registry, everything, origins=origins))
         if errors := errors_only(problems):
             raise DocumentError(*errors)
+        proxies = translate.proxies_from(registry, everything)
         snapshots = {
             proxy.node: snapshot.snapshot_from(proxy, self._settings, secrets=self._secrets(proxy).values())
-            for proxy in translate.proxies_from(registry, everything)
+            for proxy in proxies
         }
         needed = snapshot.missing_secrets(snapshots.values())
         held, faults = self._files.secrets(needed, origins, reread=reread)
@@ -297,7 +299,7 @@ class Controller:
         if broken:
             raise MeshError(*broken)
         memory.forget_unused()
-        return snapshots, (*problems, *faults)
+        return snapshots, (*problems, *faults, *reach.check(proxies, origins))
 
     def _send(self, snapshots: Mapping[str, Snapshot]) -> int:
         self._snapshots = snapshots

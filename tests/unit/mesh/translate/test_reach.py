@@ -1,0 +1,62 @@
+"""A route to somebody who refuses the caller is told of before anybody wonders."""
+
+from clover.mesh.istio import from_chain
+from clover.mesh.translate import proxies_from, reach
+from clover.spec import load
+from harness import policies
+
+WIRED = policies.CHAIN.replace("  mesh: {authorization: none}\n", "")
+STRAIGHT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: sdc}
+spec:
+  hosts: ["*"]
+  gateways: [sdc-gateway]
+  http:
+  - route: [{destination: {host: server, port: {number: 9180}}}]
+"""
+ALLOW = """
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: straight}
+spec:
+  selector: {matchLabels: {app: server}}
+  rules:
+  - from: [{source: {principals: [%s]}}]
+"""
+
+
+def warnings(text):
+    meant = {resource.metadata.name + resource.kind: resource for resource in from_chain.resources_from(chain())}
+    given = {resource.metadata.name + resource.kind: resource for resource in policies.read(text)}
+    proxies = proxies_from(policies.REGISTRY, {**meant, **given}.values())
+    return list(reach.check(proxies, ["VirtualService/default/sdc"]))
+
+
+def chain():
+    return load.parse(WIRED, "chain.yaml")
+
+
+def test_a_route_to_a_function_that_does_not_know_the_caller_is_a_warning():
+    (problem,) = warnings(STRAIGHT)
+
+    assert (problem.severity, problem.where) == ("warning", "VirtualService/default/sdc")
+    assert problem.what == (
+        "it sends requests of 'gateway' to 'server', where AuthorizationPolicy/default/server never allows "
+        "'cluster.local/ns/default/sa/gateway'"
+    )
+
+
+def test_it_is_none_when_a_policy_allows_the_caller_or_might():
+    assert warnings(STRAIGHT + ALLOW % "cluster.local/ns/default/sa/gateway") == []
+    assert warnings(STRAIGHT + ALLOW % '"*"') == []
+    assert warnings(STRAIGHT + ALLOW % '"cluster.local/ns/default/*"') == []
+
+
+def test_what_the_chain_itself_means_is_allowed():
+    resources = from_chain.resources_from(chain())
+    everything = [f"{one.kind}/default/{one.metadata.name}" for one in resources]
+
+    assert list(reach.check(proxies_from(policies.REGISTRY, resources), everything)) == []
