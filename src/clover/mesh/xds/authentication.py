@@ -6,10 +6,10 @@ from envoy.config.core.v3 import http_uri_pb2
 from envoy.config.route.v3 import route_components_pb2
 from envoy.extensions.filters.http.jwt_authn.v3 import config_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import HttpFilter
-from google.protobuf import duration_pb2
 
 from clover.kit.memory import remembered
 from clover.mesh.authentication import FILTER, PAYLOAD, Authentication, Issuer, Keys
+from clover.mesh.xds.messages import duration
 from clover.mesh.xds.resource import packed
 
 _KEYS_KEPT_S = 300
@@ -98,9 +98,7 @@ def _remote(keys: Keys) -> config_pb2.RemoteJwks:
 
     While they cannot be had, every token is refused with 401 and the words `Jwks remote fetch is failed`.
     """
-    timeout = duration_pb2.Duration()
-    timeout.FromMicroseconds(round(keys.timeout_s * 1_000_000))
     return config_pb2.RemoteJwks(
-        http_uri=http_uri_pb2.HttpUri(uri=keys.uri, cluster=keys.cluster, timeout=timeout),
-        cache_duration=duration_pb2.Duration(seconds=_KEYS_KEPT_S),
+        http_uri=http_uri_pb2.HttpUri(uri=keys.uri, cluster=keys.cluster, timeout=duration(keys.timeout_s)),
+        cache_duration=duration(_KEYS_KEPT_S),
     )

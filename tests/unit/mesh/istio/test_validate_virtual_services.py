@@ -253,12 +253,6 @@ def test_a_header_that_is_matched_has_a_name():
     assert (code, what) == ("CLV4212", "'spec.http[0].match[0].headers.a b': 'a b' is not a header name")
 
 
-def test_claims_of_tokens_are_not_supported():
-    ((code, _, _, _),) = about(sending("match: [{headers: {'@request.auth.claims.sub': {exact: me}}}]"))
-
-    assert code == "CLV4103"
-
-
 @pytest.mark.parametrize(
     ("words", "what", "hint"),
     [
