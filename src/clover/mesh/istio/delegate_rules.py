@@ -84,11 +84,11 @@ def neighbours_do_not_overlap(resource: VirtualService, mesh: Mesh) -> Iterator[
 
 def rules_are_few_enough(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
     """A proxy is told a number of rules that it, and whoever checks them, can look through in seconds."""
-    count = mesh.policies.size_of(resource)
+    count, total = mesh.sizes[resources.key(resource)]
     if count > MAX_RULES:
         what = f"there are {count} matches of rules, delegates included; at most {MAX_RULES} are allowed"
         yield Finding(code="CLV4336", path=("spec", "http"), what=what, hint="spread them over several hosts")
-    elif (total := mesh.sizes[resources.key(resource)]) > MAX_RULES_OF_ALL:
+    elif total > MAX_RULES_OF_ALL:
         what = f"with it there are {total} matches in all VirtualServices, at most {MAX_RULES_OF_ALL} are allowed"
         yield Finding(code="CLV4336", path=("spec", "http"), what=what)
 

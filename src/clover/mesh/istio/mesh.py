@@ -61,8 +61,8 @@ class Mesh:
     """Which resource was the first, in the order given, to claim what only one can have."""
     roots: dict[str, list[VirtualService]] = field(default_factory=dict)
     """By `namespace/name` of a delegate, the VirtualServices that delegate to it."""
-    sizes: dict[str, int] = field(default_factory=dict)
-    """By key of a VirtualService, the number of matches in it and in those before it."""
+    sizes: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By key of a VirtualService, the number of matches in it, and in it and those before it."""
     hidden: dict[str, list[tuple[int, str, Served]]] = field(default_factory=dict)
     """By key of a VirtualService, its rules that never see a request at a gateway: the rule, whose rule takes them all
     before, and where."""
@@ -170,8 +170,9 @@ def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
     together: dict[Served, list[VirtualService]] = {}
     total = 0
     for service in mesh.policies.virtual_services:
-        total += mesh.policies.size_of(service)
-        mesh.sizes[resources.key(service)] = total
+        size = mesh.policies.size_of(service)
+        total += size
+        mesh.sizes[resources.key(service)] = size, total
         for name in dict.fromkeys(delegate_name(rule, service) for rule in service.spec.http):
             mesh.roots.setdefault(name, []).append(service)
         for place in dict.fromkeys(mesh.served(service)):
