@@ -46,6 +46,7 @@ def mesh():
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_policy_does_what_it_says(mesh, case):
+    case = json.loads(json.dumps(case).replace("FREE_PORT", str(free_port())))
     if "refused" in case:
         refusal = mesh.command.call("apply", "-", stdin=case["apply"])
 
@@ -138,4 +139,5 @@ def restore(mesh, applied):
 
 def key(document):
     metadata = document["metadata"]
-    return document["kind"], metadata.get("namespace", "default"), metadata["name"]
+    kind, group = document["kind"], document["apiVersion"].partition("/")[0]
+    return f"{kind}.{group}" if kind == "Gateway" else kind, metadata.get("namespace", "default"), metadata["name"]

@@ -61,7 +61,7 @@ def lines(items: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
         metadata, spec = item.get("metadata", {}), item.get("spec") or {}
         rows.append(
             [
-                item.get("kind", ""),
+                kinds.shown(item.get("kind", ""), item.get("apiVersion", "")),
                 metadata.get("name", ""),
                 metadata.get("namespace", ""),
                 ", ".join(_hosts(spec)) or screen.NONE,
@@ -74,10 +74,15 @@ def lines(items: Sequence[Mapping[str, Any]]) -> Iterator[Text]:
 def _hosts(spec: Mapping[str, Any]) -> list[str]:
     if host := spec.get("host"):
         return [str(host)]
-    servers = spec.get("servers") or ()
+    servers, listeners = spec.get("servers") or (), spec.get("listeners") or ()
     return [
         str(host)
-        for host in (*(spec.get("hosts") or ()), *(h for server in servers for h in server.get("hosts") or ()))
+        for host in (
+            *(spec.get("hosts") or ()),
+            *(spec.get("hostnames") or ()),
+            *(host for server in servers for host in server.get("hosts") or ()),
+            *dict.fromkeys(listener.get("hostname") or "*" for listener in listeners),
+        )
     ]
 
 
@@ -93,11 +98,28 @@ def _gist(kind: str, spec: Mapping[str, Any]) -> str:
             subsets = [str(subset.get("name")) for subset in spec.get("subsets") or ()]
             return f"subsets {', '.join(subsets)}" if subsets else "traffic policy" if spec.get("trafficPolicy") else ""
         case "Gateway":
-            return "ports " + ", ".join(
-                str((server.get("port") or {}).get("number")) for server in spec.get("servers") or ()
-            )
+            ports = [
+                *((server.get("port") or {}).get("number") for server in spec.get("servers") or ()),
+                *dict.fromkeys(listener.get("port") for listener in spec.get("listeners") or ()),
+            ]
+            return f"ports {', '.join(map(str, ports))}"
+        case "HTTPRoute" | "GRPCRoute":
+            return _attached(spec)
         case _:
             return ""
+
+
+def _attached(spec: Mapping[str, Any]) -> str:
+    """Return where a route of the Gateway API gets its requests from, and where its first rule sends them."""
+    parents = ", ".join(str(parent.get("name")) for parent in spec.get("parentRefs") or ())
+    rules = spec.get("rules") or []
+    backends = (rules[0].get("backendRefs") or ()) if rules else ()
+    shares = ", ".join(
+        f"{backend.get('name')} {backend['weight']}" if "weight" in backend else str(backend.get("name"))
+        for backend in backends
+    )
+    more = f" (and {screen.count(len(rules) - 1, 'more rule')})" if len(rules) > 1 else ""
+    return f"{parents or 'no parent'} to {shares or 'no backend'}{more}"
 
 
 def _split(route: Sequence[Mapping[str, Any]]) -> str:

@@ -1,29 +1,36 @@
-"""Names of Istio kinds as people type them: any case, plural, kubectl's short names."""
+"""Names of kinds of resources as people type them: any case, plural, kubectl's short names, with a group or without."""
 
 from __future__ import annotations
 
 from clover.errors import DocumentError, Problem
 
+_NETWORKING, _SECURITY, _TELEMETRY = "networking.istio.io", "security.istio.io", "telemetry.istio.io"
+_GATEWAY_API = "gateway.networking.k8s.io"
+
 KINDS = {
-    "VirtualService": ("virtualservices", "vs"),
-    "DestinationRule": ("destinationrules", "dr"),
-    "Gateway": ("gateways", "gw"),
-    "ServiceEntry": ("serviceentries", "se"),
-    "WorkloadEntry": ("workloadentries", "we"),
-    "Sidecar": ("sidecars",),
-    "PeerAuthentication": ("peerauthentications", "pa"),
-    "RequestAuthentication": ("requestauthentications", "ra"),
-    "AuthorizationPolicy": ("authorizationpolicies", "ap"),
-    "Telemetry": ("telemetries", "telemetry"),
+    "VirtualService": (_NETWORKING, "virtualservices", "vs"),
+    "DestinationRule": (_NETWORKING, "destinationrules", "dr"),
+    "Gateway": (_NETWORKING, "gateways", "gw"),
+    "ServiceEntry": (_NETWORKING, "serviceentries", "se"),
+    "WorkloadEntry": (_NETWORKING, "workloadentries", "we"),
+    "Sidecar": (_NETWORKING, "sidecars", "sc"),
+    "PeerAuthentication": (_SECURITY, "peerauthentications", "pa"),
+    "AuthorizationPolicy": (_SECURITY, "authorizationpolicies", "ap"),
+    "RequestAuthentication": (_SECURITY, "requestauthentications", "ra"),
+    "Telemetry": (_TELEMETRY, "telemetries", "telemetry"),
+    f"Gateway.{_GATEWAY_API}": (_GATEWAY_API, "gateways", "gtw"),
+    "HTTPRoute": (_GATEWAY_API, "httproutes", "httproute"),
+    "GRPCRoute": (_GATEWAY_API, "grpcroutes", "grpcroute"),
+    "ReferenceGrant": (_GATEWAY_API, "referencegrants", "refgrant"),
 }
-"""Kind → its plural and its short names. A kind that is not here goes to the node as it was typed."""
+"""Kind → its group, its plural and its short name. A kind that is not here goes to the node as it was typed."""
 
 
 def kind_named(word: str) -> str:
-    """Return the kind that a word means: `vs`, `virtualservices`, `VirtualService.networking.istio.io`."""
-    wanted = word.lower().partition(".")[0]
-    for kind, others in KINDS.items():
-        if wanted in (kind.lower(), *others):
+    """Return the kind that a word means: `vs`, `virtualservices`, `gateways.gateway.networking.k8s.io`."""
+    wanted, _, group = word.lower().partition(".")
+    for kind, (known, *others) in KINDS.items():
+        if wanted in (kind.lower().partition(".")[0], *others) and (not group or f".{group}".endswith(f".{known}")):
             return kind
     return word
 
@@ -52,3 +59,9 @@ def one_resource_named(text: str) -> tuple[str, str]:
 def label(kind: str, name: str) -> str:
     """Return a resource as kubectl prints it: `virtualservice/http-lb`."""
     return f"{kind.lower()}/{name}"
+
+
+def shown(kind: str, api_version: str) -> str:
+    """Return what a document's kind is called where another kind has the same name, too."""
+    qualified = f"{kind}.{api_version.partition('/')[0]}"
+    return qualified if qualified in KINDS else kind

@@ -104,13 +104,13 @@ class RunningNode:
         return _outcome(outcome)
 
     def resources(self, kind: str, name: str, namespace: str) -> Json:
-        """Return the resources in force that fit the arguments."""
+        """Return the resources in force that fit the arguments; a kind without a group is every kind of that name."""
         if kind and kind not in KINDS:
             raise DocumentError(unknown_kind(kind))
         found = [
             resource
             for resource in self.controller.resources
-            if kind in ("", full_kind(type(resource)))
+            if kind in ("", full_kind(type(resource)), resource.kind)
             and name in ("", resource.metadata.name)
             and namespace in ("", resource.metadata.namespace)
         ]
