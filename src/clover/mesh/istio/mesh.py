@@ -85,6 +85,8 @@ class Mesh:
 
     def covered(self, host: str) -> tuple[Service, ...]:
         """Return the services that a full host name, or a wildcard, stands for."""
+        if not host.startswith("*"):
+            return tuple(self.by_host.get(host, ()))
         return tuple(service for service in self.registry.services if hosts.covers(host, service.host))
 
     def tells_services_of(self, host: str) -> bool:

@@ -26,14 +26,17 @@ def hosts_are_served_by_one(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
 def certificates_are_shown_by_one(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
     """A browser that got a certificate for several hosts asks for all of them on the connection that it has."""
     for other in _earlier(resource, mesh):
-        known = {server.tls.credential_name for server in other.spec.servers if server.tls}
         for index, server in enumerate(resource.spec.servers):
             name = server.tls.credential_name if server.tls else ""
-            if name and name in known:
-                what = f"Gateway {_name(other)!r} shows the same certificate, {name!r}"
+            if name and any(_shows(one, name) and not set(one.names) & set(server.names) for one in other.spec.servers):
+                what = f"Gateway {_name(other)!r} shows the same certificate, {name!r}, for other hosts"
                 path: Path = ("spec", "servers", index, "tls", "credentialName")
                 hint = "clients that reuse a connection are answered 404; put both servers into one Gateway"
                 yield _warning("CLV4116", path, what, "IST0138", hint)
+
+
+def _shows(server: Server, certificate: str) -> bool:
+    return server.tls is not None and server.tls.credential_name == certificate
 
 
 def _earlier(resource: Gateway, mesh: Mesh) -> Iterator[Gateway]:
