@@ -26,10 +26,17 @@ def _caused(text):
     groups = {}
     for node, proxy in after.items():
         shown = {}
-        for part in ("gateways", "tables", "clusters", "endpoints"):
+        for part in ("gateways", "inbound", "outbound", "tables", "clusters", "endpoints"):
             old = getattr(before[node], part)
             if new := [policies.plain(item) for item in getattr(proxy, part) if item not in old]:
                 shown[part] = new
+        kept = {cluster.name for cluster in proxy.clusters}
+        if gone := [cluster.name for cluster in before[node].clusters if cluster.name not in kept]:
+            shown["without"] = gone
+        if proxy.unclaimed != before[node].unclaimed:
+            shown["unclaimed"] = proxy.unclaimed
+        if proxy.peers != before[node].peers:
+            shown["peers"] = policies.plain(proxy.peers)
         if proxy.guard != before[node].guard:
             shown["guard"] = policies.plain(proxy.guard)
         if proxy.identity.reports != before[node].identity.reports:

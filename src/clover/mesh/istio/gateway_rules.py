@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from itertools import islice
 
 from clover.mesh.istio import resources
 from clover.mesh.istio.finding import Finding, Path, cut
@@ -98,14 +99,24 @@ def bytes_lead_somewhere(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
 def ports_speak_one_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
     """Plain HTTP, TLS and TCP have ports of their own; a name that TLS clients ask for has one server."""
     for index, server in enumerate(resource.spec.servers):
-        here = (mesh.order[resources.key(resource)], index)
-        for other in _beside(resource, mesh):
-            for number, earlier in enumerate(other.spec.servers):
-                same = (earlier.bind or LOOPBACK, earlier.port.number) == (server.bind or LOOPBACK, server.port.number)
-                if not same or (mesh.order[resources.key(other)], number) >= here:
-                    continue
-                if other is not resource or _family(server) != _family(earlier):
-                    yield from _together(server, earlier, index, resources.key(other).partition("/")[2])
+        findings = (
+            finding
+            for owner, earlier in _earlier_at_port(resource, index, mesh)
+            if owner is not resource or _family(server) != _family(earlier)
+            for finding in _together(server, earlier, index, resources.key(owner).partition("/")[2])
+        )
+        yield from islice(findings, 1)
+
+
+def _earlier_at_port(resource: Gateway, index: int, mesh: Mesh) -> Iterator[tuple[Gateway, Server]]:
+    """Yield the servers that were written before one, at the same port and address, with their Gateways."""
+    server = resource.spec.servers[index]
+    here = (mesh.order[resources.key(resource)], index)
+    for other in _beside(resource, mesh):
+        for number, earlier in enumerate(other.spec.servers):
+            same = (earlier.bind or LOOPBACK, earlier.port.number) == (server.bind or LOOPBACK, server.port.number)
+            if same and (mesh.order[resources.key(other)], number) < here:
+                yield other, earlier
 
 
 def _together(server: Server, earlier: Server, index: int, owner: str) -> Iterator[Finding]:

@@ -146,10 +146,9 @@ def test_servers_with_tls_share_a_port_for_different_hosts():
 
 def test_two_gateways_do_not_serve_one_name_with_tls():
     other = GATEWAY.replace("second", "third") % secured(hosts="a.com")
+    what = "'spec.servers[0].hosts': port 8443 already serves 'a.com' by Gateway 'default/third'"
 
-    assert said(secured(hosts="a.com, b.com"), text=f"{other}---{GATEWAY}") == [
-        ("CLV4209", "error", "'spec.servers[0].hosts': port 8443 already serves 'a.com' by Gateway 'default/third'")
-    ]
+    assert ("CLV4209", "error", what) in said(secured(hosts="a.com, b.com"), text=f"{other}---{GATEWAY}")
 
 
 def test_an_address_is_an_ip_address():
