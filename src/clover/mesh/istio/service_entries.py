@@ -29,7 +29,7 @@ def hosts_are_names(resource: ServiceEntry, mesh: Mesh) -> Iterator[Finding]:
         path: Path = ("spec", "hosts", index)
         wildcard = host.startswith("*")
         if len(host) > _MOST_LETTERS or not (_WILDCARD if wildcard else _NAME).fullmatch(host):
-            hint = "a host of every name is one of none" if host == "*" else ""
+            hint = "name the hosts; the policy for all others is 'outboundTrafficPolicy'" if host == "*" else ""
             yield _host(path, f"{cut(host)!r} is not a host name", hint)
         elif host.lower() in seen:
             yield _host(path, f"the host {host!r} is written twice")

@@ -42,7 +42,7 @@ def clusters_from(
     """
     for service in services:
         rule = policies.destination_rule_for(service, seen_from=seen_from)
-        sources = (resources.key(rule),) if rule else ()
+        sources = (*filter(None, [service.source]), *([resources.key(rule)] if rule else ()))
         for port in service.ports:
             protocol = protocol_of(port)
             if gateway and protocol is ir.Protocol.AUTO:
