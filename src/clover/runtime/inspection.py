@@ -86,9 +86,13 @@ def inspect(files: Sequence[File], *, namespace: str = "default") -> tuple[Verdi
     told: dict[str, list[Problem]] = {}
     for name, group in groups.items():
         beside = chains[name] if name is not None else None
+        known = {one.file.name for one in group}
         for problem in _group_problems(group, beside, namespace):
-            told.setdefault(_file_of(problem), []).append(problem)
-    verdicts = chains | {one.file.name: _verdict(one, told.get(one.file.name, ())) for one in others}
+            # What is wrong with a resource that the chain itself means stands in no file of the group.
+            home = _file_of(problem) if _file_of(problem) in known or name is None else name
+            told.setdefault(home, []).append(problem)
+    verdicts = {name: _with(chain, told.get(name, ())) for name, chain in chains.items()}
+    verdicts |= {one.file.name: _verdict(one, told.get(one.file.name, ())) for one in others}
     return tuple(verdicts[file.name] for file in files)
 
 
@@ -200,6 +204,11 @@ def _verdict(one: _Sorted, told: Iterable[Problem]) -> Verdict:
         objects=len(one.objects),
         skipped=one.skipped,
     )
+
+
+def _with(verdict: Verdict, told: Iterable[Problem]) -> Verdict:
+    """Return a chain's verdict with what its policies bring to light."""
+    return replace(verdict, problems=(*verdict.problems, *told))
 
 
 def _folded(problems: Iterable[Problem]) -> Iterable[Problem]:

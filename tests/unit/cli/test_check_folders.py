@@ -108,6 +108,20 @@ def test_the_only_chain_is_the_mesh_of_everything(capsys, write):
     assert checked(capsys, "policies", "chains") == (2, [("CLV4201", "error", "policies/route.yaml:7:34")])
 
 
+def test_what_a_policy_does_to_the_chains_own_resources_is_told_with_the_chain(capsys, write):
+    gateway = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: edge-gateway}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: a, protocol: HTTP}, hosts: [a.com]}]}
+"""
+    write(chain=CHAIN.replace("gateway: {", "gateway: {port: 80, "), gateway=gateway)
+    assert checked(capsys, ".") == (0, [])
+
+    write(gateway=gateway.replace("hosts: [a.com]", "hosts: [elsewhere/a.com]"))
+    assert checked(capsys, ".") == (0, [("CLV4208", "warning", "VirtualService/default/edge")])
+
+
 def test_resources_beside_a_broken_chain_are_still_read(capsys, write):
     write(chain=CHAIN.replace("to: web", "to: nobody"), route=ROUTE.replace("hosts", "host") % "x")
 
