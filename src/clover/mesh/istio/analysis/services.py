@@ -12,7 +12,7 @@ from clover.mesh.istio.analysis.inventory import Object
 from clover.mesh.istio.finding import Finding, Path, dotted, problem_from
 from clover.mesh.istio.resources import Gateway
 
-_PROTOCOLS = "http|http2|https|tcp|tls|grpc|grpc-web|mongo|mysql|redis|udp|auto"
+_PROTOCOLS = "http|http2|https|tcp|tls|grpc|grpc-web|mongo|mysql|redis|udp|hbone"
 _NAMED = re.compile(rf"(?:{_PROTOCOLS})(?:-.*)?")
 _Named = tuple[str, kubernetes.Service]
 _APP_PROTOCOLS = frozenset({*_PROTOCOLS.split("|"), "kubernetes.io/h2c", "kubernetes.io/ws", "kubernetes.io/wss"})
