@@ -130,7 +130,7 @@ async def dial(way: Way) -> socket.socket:
                 await loop.sock_connect(connection, address)
         except OSError as refused:
             connection.close()
-            failure = OSError(f"{address[0]}: {refused.strerror or 'no answer'}")
+            failure = OSError(f"{address[0]}: {os.strerror(refused.errno) if refused.errno else 'no answer'}")
         else:
             return connection
     raise failure
