@@ -7,6 +7,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from harness.random_tls import client_tls, peer_authentications, server_tls
+
 Strategy = st.SearchStrategy[Any]
 
 
@@ -62,7 +64,13 @@ _HOSTS = st.sampled_from(["lb", "server", "cache", "waf.default.svc.cluster.loca
 
 def documents(values: Values) -> Strategy:
     """Return lists of documents that are applied together."""
-    kinds = st.one_of(virtual_services(values), virtual_services(values), destination_rules(values), gateways(values))
+    kinds = st.one_of(
+        virtual_services(values),
+        virtual_services(values),
+        destination_rules(values),
+        gateways(values),
+        peer_authentications(),
+    )
     return _quiet(_Quiet(st.lists(kinds, min_size=1, max_size=3).map(_each_name_once)))
 
 
@@ -89,7 +97,14 @@ def virtual_services(values: Values) -> Strategy:
     """Return VirtualServices for services of the sample mesh, or for hosts at its gateway; each name has its hosts."""
     rules = st.lists(_rules(values), min_size=1, max_size=3)
     in_mesh = [
-        _document("VirtualService", name, st.fixed_dictionaries({"hosts": st.just(hosts), "http": rules}))
+        _document(
+            "VirtualService",
+            name,
+            st.fixed_dictionaries(
+                {"hosts": st.just(hosts), "http": rules},
+                optional={"tcp": st.lists(_connections(values, {}), max_size=3), "tls": _tls(values, hosts)},
+            ),
+        )
         for name, hosts in (("lb", ["lb"]), ("server", ["server", "cache"]), ("waf", ["waf.default.svc.cluster.local"]))
     ]
     outside = st.fixed_dictionaries(
@@ -100,6 +115,31 @@ def virtual_services(values: Values) -> Strategy:
         }
     )
     return st.one_of(*in_mesh, _document("VirtualService", "sdc", outside))
+
+
+def _connections(values: Values, more: dict[str, Strategy]) -> Strategy:
+    subnets = st.sampled_from(["10.96.0.0/16", "10.96.0.2", "0.0.0.0/0", "10.96.1.1/16", "2001:db8::/32"])
+    match = st.fixed_dictionaries(
+        more,
+        optional={
+            "destinationSubnets": st.lists(subnets, max_size=3),
+            "port": values.ports,
+            "sourceLabels": st.sampled_from([{"app": "waf"}, {}]),
+            "sourceNamespace": st.sampled_from(["default", "other"]),
+            "gateways": st.sampled_from([["mesh"], ["other"]]),
+        },
+    )
+    share = st.fixed_dictionaries(
+        {"destination": st.fixed_dictionaries({"host": _HOSTS})}, optional={"weight": st.integers(0, 3)}
+    )
+    return st.fixed_dictionaries(
+        {"route": st.lists(share, min_size=1, max_size=2), "match": st.lists(match, min_size=len(more), max_size=2)}
+    )
+
+
+def _tls(values: Values, hosts: list[str]) -> Strategy:
+    names = st.lists(st.sampled_from([f"{host}.default.svc.cluster.local" for host in hosts] + ["*"]), min_size=1)
+    return st.lists(_connections(values, {"sniHosts": names}), max_size=3)
 
 
 def destination_rules(values: Values) -> Strategy:
@@ -121,11 +161,15 @@ def destination_rules(values: Values) -> Strategy:
 def gateways(values: Values) -> Strategy:
     """Return Gateways beside, or instead of, the sample mesh's."""
     port = st.fixed_dictionaries(
-        {"number": values.ports, "protocol": st.sampled_from(["HTTP", "http"]), "name": st.text("abc", min_size=1)}
+        {
+            "number": values.ports,
+            "protocol": st.sampled_from(["HTTP", "http", "HTTPS", "TLS", "TCP"]),
+            "name": st.text("abc", min_size=1),
+        }
     )
     server = st.fixed_dictionaries(
         {"port": port, "hosts": st.sampled_from([["*"], ["a.com"], ["./b.com", "*.a.com"], ["*/*"]])},
-        optional={"bind": st.sampled_from(["127.0.0.1", "::1", ""])},
+        optional={"bind": st.sampled_from(["127.0.0.1", "::1", ""]), "tls": server_tls()},
     )
     spec = st.fixed_dictionaries(
         {
@@ -321,6 +365,7 @@ def _policies(values: Values, most: int) -> Strategy:
             maxEjectionPercent=values.shares,
             minHealthPercent=values.shares,
         ),
+        "tls": client_tls(),
     }
     return _some(parts, most)
 

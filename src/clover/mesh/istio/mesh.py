@@ -20,10 +20,11 @@ from clover.mesh.istio.policies import (
     served_domains,
     visible,
 )
-from clover.mesh.istio.registry import Registry, Service
+from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import DestinationRule, Gateway, Resource, VirtualService
-from clover.mesh.istio.shadows import Earlier
+from clover.mesh.istio.shadows import Earlier, takes_all_of
 
+_EVERYTHING = HTTPMatchRequest()
 MAX_RULES_OF_ALL = 20_000
 """Matches of all VirtualServices together: as many as are checked, compiled and taken in seconds."""
 
@@ -71,6 +72,9 @@ class Mesh:
     """Services by their full host or wildcard; only mistakes have several."""
     by_address: dict[tuple[str, int], Service] = field(default_factory=dict)
     """By virtual address and port, the first service that is there."""
+
+    guarded: dict[str, dict[str, Workload]] = field(default_factory=dict)
+    """By `resources.key` of an AuthorizationPolicy, whom it is for, by name: found out once, when the first rule asks."""
 
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces in which there are proxies."""
@@ -189,16 +193,21 @@ def _find_hidden(place: Served, services: Sequence[VirtualService], mesh: Mesh) 
     """Look through the VirtualServices whose routes are put together at one place, in that order."""
     if len(services) < 2:
         return
-    before = Earlier()
+    before, last = Earlier(), None
     for number, service in enumerate(services):
         own = [
             (index, match)
             for index, (rule, _) in enumerate(mesh.policies.rules_of(service))
             for match in rule.match or (HTTPMatchRequest(),)
         ]
+        # What takes everything comes last of all, and of several of these the first is asked.
         for index, match in own if number else ():
-            if (owner := before.shadow_of(match)) is not None:
+            owner = last if takes_all_of(match, _EVERYTHING) else before.shadow_of(match)
+            if owner is not None:
                 found = index, resources.key(services[owner]), place
                 mesh.hidden.setdefault(resources.key(service), []).append(found)
         for _, match in own:
-            before.add(number, match)
+            if not takes_all_of(match, _EVERYTHING):
+                before.add(number, match)
+            elif last is None:
+                last = number

@@ -28,6 +28,7 @@ def delegate(rules, *, name="inner", more=""):
 
 
 def said(text):
+    """Return what is said about VirtualServices."""
     return [(problem.code, problem.severity, problem.what.partition(": ")[2]) for problem in policies.problems(text)]
 
 

@@ -32,6 +32,7 @@ def shop(text):
 def test_rules_that_take_everything_come_last_whoever_has_them():
     for text in (FIRST + SECOND, SECOND + FIRST):
         assert [route.name for route in shop(text)] == ["a.0", "b.0", "a.1"]
+        assert policies.problems(text) == ()
 
 
 def test_of_two_that_take_everything_the_first_by_name_decides_and_a_warning_says_so():
