@@ -6,14 +6,15 @@ What an AuthorizationPolicy must satisfy: each rule here is a question, its docs
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
 from clover.mesh.istio import authorization_values, peer_modes, protocols, resources, selection
 from clover.mesh.istio.extension_providers import asked_by, service_of
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.kinds.authorization_policy import DRY_RUN, FALSE, TRUE, Rule
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.registry import ServicePort, Workload
+from clover.mesh.istio.registry import Service, Workload
 from clover.mesh.istio.resources import AuthorizationPolicy
 
 _OPPOSITE = {"ALLOW": "DENY", "DENY": "ALLOW"}
@@ -21,16 +22,18 @@ _NAMED = 3
 """How many policies a message names."""
 
 
-def chosen(policy: AuthorizationPolicy, mesh: Mesh) -> tuple[Workload, ...]:
-    """Return the workloads that a policy is for."""
-    spec = policy.spec
-    return tuple(
-        workload
-        for workload in mesh.registry.workloads
-        if selection.is_for(
-            policy, workload, mesh.registry, mesh.policies, selector=spec.selector, targets=spec.targets()
-        )
-    )
+def chosen(policy: AuthorizationPolicy, mesh: Mesh) -> Mapping[str, Workload]:
+    """Return the workloads that a policy is for, by name."""
+    name, spec = resources.key(policy), policy.spec
+    if name not in mesh.guarded:
+        mesh.guarded[name] = {
+            workload.name: workload
+            for workload in mesh.registry.workloads
+            if selection.is_for(
+                policy, workload, mesh.registry, mesh.policies, selector=spec.selector, targets=spec.targets()
+            )
+        }
+    return mesh.guarded[name]
 
 
 def is_for_somebody(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
@@ -75,14 +78,14 @@ def authorizer_can_be_asked(resource: AuthorizationPolicy, mesh: Mesh) -> Iterat
 def one_authorizer_decides(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
     """A workload has one authorizer; with several, as on Istio, everything that they are asked about is denied."""
     mine = resource.spec.provider
-    own = set(chosen_names(resource, mesh)) if mine else set()
+    own = chosen(resource, mesh).keys() if mine else set()
     for other in mesh.policies.authorization_policies:
         theirs = other.spec.provider
         if not mine or not theirs or theirs.name == mine.name:
             continue
         if mesh.order[resources.key(other)] > mesh.order[resources.key(resource)]:
             continue
-        if both := sorted(own & set(chosen_names(other, mesh))):
+        if both := sorted(own & chosen(other, mesh).keys()):
             yield Finding(
                 code="CLV4252",
                 path=("spec", "provider", "name"),
@@ -107,16 +110,18 @@ def dry_run_is_understood(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator
 
 def rules_can_hold(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
     """Every value of a rule is one that a request to the chosen workloads can have."""
-    yield from authorization_values.findings(resource, chosen(resource, mesh), mesh)
+    yield from authorization_values.findings(resource, tuple(chosen(resource, mesh).values()), mesh)
 
 
 def http_is_asked_of_http(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
     """What only HTTP has says nothing about a port of TCP: an ALLOW rule allows nothing there, others match more."""
-    ports = sorted({port.number for workload in chosen(resource, mesh) for port in _tcp_ports(workload, mesh)})
-    if not ports:
-        return
-    shown = ", ".join(map(str, ports))
-    for index, rule in enumerate(resource.spec.rules):
+    carrying = [(service, ports) for service in mesh.registry.services if (ports := tuple(_tcp_ports(service)))]
+    workloads = chosen(resource, mesh).values() if carrying else ()
+    found = {
+        port for service, ports in carrying if any(workload.serves(service) for workload in workloads) for port in ports
+    }
+    shown = ", ".join(map(str, sorted(found)))
+    for index, rule in enumerate(resource.spec.rules if found else ()):
         asked = authorization_values.http_fields(rule)
         if not asked or _names_a_port(rule):
             continue
@@ -147,17 +152,17 @@ def allowed_is_not_denied(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator
     ]
     for index, rule in enumerate(resource.spec.rules):
         if mine == "ALLOW":
-            found = [policy for policy in earlier if _denied(rule, policy) and _is_within(resource, policy, mesh)]
+            found = (policy for policy in earlier if _denied(rule, policy) and _is_within(resource, policy, mesh))
             what = "all of it is denied already, by {}"
         else:
-            found = [
+            found = (
                 policy
                 for policy in earlier
                 if any(_covers(rule, other) for other in policy.spec.rules) and _is_within(policy, resource, mesh)
-            ]
+            )
             what = "it denies all that a rule of {} allows"
-        if found:
-            names = ", ".join(map(_name, found[:_NAMED])) + (" ..." if len(found) > _NAMED else "")
+        if some := list(islice(found, _NAMED + 1)):
+            names = _few([_name(policy) for policy in some])
             yield Finding(code="CLV4257", path=("spec", "rules", index), what=what.format(names), severity="warning")
 
 
@@ -167,32 +172,23 @@ def _denied(rule: Rule, policy: AuthorizationPolicy) -> bool:
 
 def _is_within(one: AuthorizationPolicy, other: AuthorizationPolicy, mesh: Mesh) -> bool:
     """Tell whether there are workloads that `one` is for, and `other` is for all of them."""
-    workloads = set(chosen_names(one, mesh))
-    return bool(workloads) and workloads <= set(chosen_names(other, mesh))
+    workloads = chosen(one, mesh)
+    return bool(workloads) and workloads.keys() <= chosen(other, mesh).keys()
 
 
 def tokens_are_read(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
     """Who asks about tokens has a RequestAuthentication that reads them."""
-    workloads = chosen(resource, mesh)
-    reading = [
-        workload
-        for workload in workloads
-        for other in mesh.policies.request_authentications
-        if selection.is_for(
-            other,
-            workload,
-            mesh.registry,
-            mesh.policies,
-            selector=other.spec.selector,
-            targets=other.spec.targets(),
-        )
-    ]
-    without = sorted({workload.name for workload in workloads} - {workload.name for workload in reading})
-    for path in authorization_values.token_fields(resource) if without else ():
+    asking = tuple(authorization_values.token_fields(resource))
+    without = (
+        [workload.name for workload in chosen(resource, mesh).values() if not _reads_tokens(workload, mesh)]
+        if asking
+        else []
+    )
+    for path in asking if without else ():
         yield Finding(
             code="CLV4258",
             path=path,
-            what=f"no RequestAuthentication reads tokens at {', '.join(without)}; there, no request has this",
+            what=f"no RequestAuthentication reads tokens at {_few(without)}; there, no request has this",
             hint="apply a RequestAuthentication for these workloads",
             severity="warning",
         )
@@ -200,21 +196,15 @@ def tokens_are_read(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Findi
 
 def identities_are_proven(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator[Finding]:
     """Who calls is known by its certificate, which only mutual TLS shows."""
-    plain = sorted(
-        workload.name
-        for workload in chosen(resource, mesh)
-        if not workload.gateway
-        and all(
-            peer_modes.modes_of(workload, mesh.registry, mesh.policies).at(port.target) == "DISABLE"
-            for port in _ports(workload, mesh)
-        )
-        and any(True for _ in _ports(workload, mesh))
+    asking = tuple(authorization_values.identity_fields(resource))
+    plain = (
+        [workload.name for workload in chosen(resource, mesh).values() if _is_plain(workload, mesh)] if asking else []
     )
-    for path in authorization_values.identity_fields(resource) if plain else ():
+    for path in asking if plain else ():
         yield Finding(
             code="CLV4261",
             path=path,
-            what=f"a PeerAuthentication switches mutual TLS off at {', '.join(plain)}; there, nobody has an identity",
+            what=f"a PeerAuthentication switches mutual TLS off at {_few(plain)}; there, nobody has an identity",
             severity="warning",
         )
 
@@ -232,28 +222,44 @@ RULES = (
 )
 
 
-def chosen_names(policy: AuthorizationPolicy, mesh: Mesh) -> Iterator[str]:
-    """Yield the names of the workloads that a policy is for."""
-    return (workload.name for workload in chosen(policy, mesh))
-
-
 def _name(policy: AuthorizationPolicy) -> str:
     return resources.key(policy).partition("/")[2]
 
 
-def _ports(workload: Workload, mesh: Mesh) -> Iterator[ServicePort]:
-    for service in mesh.registry.services:
-        if workload.serves(service):
-            yield from service.ports
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(sorted(names)[:_NAMED]) + (" ..." if len(names) > _NAMED else "")
 
 
-def _tcp_ports(workload: Workload, mesh: Mesh) -> Iterator[ServicePort]:
-    for port in _ports(workload, mesh):
+def _reads_tokens(workload: Workload, mesh: Mesh) -> bool:
+    return any(
+        selection.is_for(
+            other,
+            workload,
+            mesh.registry,
+            mesh.policies,
+            selector=other.spec.selector,
+            targets=other.spec.targets(),
+        )
+        for other in mesh.policies.request_authentications
+    )
+
+
+def _is_plain(workload: Workload, mesh: Mesh) -> bool:
+    """Tell whether a workload takes no mutual TLS at any of its ports."""
+    modes = peer_modes.modes_of(workload, mesh.registry, mesh.policies)
+    if workload.gateway or "DISABLE" not in (modes.mode, *modes.ports.values()):
+        return False
+    ports = [port.target for service in mesh.registry.services if workload.serves(service) for port in service.ports]
+    return bool(ports) and all(modes.at(port) == "DISABLE" for port in ports)
+
+
+def _tcp_ports(service: Service) -> Iterator[int]:
+    for port in service.ports:
         declared = protocols.declared(port)
         if (declared and declared not in protocols.HTTP) or (
             not declared and port.number in protocols.SERVER_SPEAKS_FIRST
         ):
-            yield port
+            yield port.number
 
 
 def _names_a_port(rule: Rule) -> bool:

@@ -291,19 +291,21 @@ def _headers(rule: Rule, path: Path) -> Iterator[Finding]:
 
 def _ports_served(rule: Rule, path: Path, workloads: tuple[Workload, ...], mesh: Mesh) -> Iterator[Finding]:
     """Yield ports of which the chosen workloads serve none; a gateway's ports are its listeners'."""
-    if not workloads or not mesh.registry.complete or any(workload.gateway for workload in workloads):
+    asked = [
+        ((*here, place), int(value))
+        for here, name, values in _named(rule, path)
+        if name in ("ports", "destination.port") and here[-1] in ("ports", "values")
+        for place, value in enumerate(values)
+    ]
+    if not asked or not mesh.registry.complete or any(workload.gateway for workload in workloads):
         return
     served = {
         port.target
-        for workload in workloads
         for service in mesh.registry.services
-        if workload.serves(service)
+        if any(workload.serves(service) for workload in workloads)
         for port in service.ports
     }
-    for here, name, values in _named(rule, path):
-        if name in ("ports", "destination.port") and here[-1] in ("ports", "values"):
-            for place, value in enumerate(values):
-                if served and int(value) not in served:
-                    shown = ", ".join(map(str, sorted(served)))
-                    what = f"no service leads to port {value} of the chosen workloads; they serve {shown}"
-                    yield _told((*here, place), _NEVER, what)
+    for here, number in asked:
+        if served and number not in served:
+            shown = ", ".join(map(str, sorted(served)))
+            yield _told(here, _NEVER, f"no service leads to port {number} of the chosen workloads; they serve {shown}")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from clover.mesh import access
 from clover.mesh.access import Access, Action, Text, TextKind
 from clover.mesh.istio import resources, selection
 from clover.mesh.istio.kinds import authorization_policy as istio
-from clover.mesh.istio.policies import Policies
+from clover.mesh.istio.policies import Policies, labels_of
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.resources import AuthorizationPolicy
 from clover.mesh.translate.authorizers import authorizers_of
@@ -23,36 +24,60 @@ _ANY = Text(kind=TextKind.REGEX, value=".+")
 
 def access_of(workload: Workload, registry: Registry, policies: Policies) -> Access:
     """Return every authorization policy that is for a workload."""
-    found = tuple(
-        _policy(policy, workload, registry)
-        for policy in policies.authorization_policies
-        if selection.is_for(
-            policy,
-            workload,
-            registry,
-            policies,
-            selector=policy.spec.selector,
-            targets=policy.spec.targets(),
+    return AccessTable(registry, policies).of(workload)
+
+
+class AccessTable:
+    """Who may call whom: what a policy means is found out once, for all workloads that it is for."""
+
+    def __init__(self, registry: Registry, policies: Policies) -> None:
+        self._registry = registry
+        self._policies = policies
+        self._meant: dict[str, access.Policy] = {}
+
+    def of(self, workload: Workload) -> Access:
+        """Return every authorization policy that is for a workload."""
+        labels = labels_of(workload).items()
+        found = tuple(
+            self._policy(policy, workload)
+            for policy in self._policies.authorization_policies
+            if (policy.spec.selector is None or policy.spec.selector.match_labels.items() <= labels)
+            and selection.is_for(
+                policy,
+                workload,
+                self._registry,
+                self._policies,
+                selector=policy.spec.selector,
+                targets=policy.spec.targets(),
+            )
         )
-    )
-    return Access(policies=found, authorizers=authorizers_of(registry, {policy.authorizer for policy in found}))
+        asked = {policy.authorizer for policy in found}
+        return Access(policies=found, authorizers=authorizers_of(self._registry, asked))
+
+    def _policy(self, policy: AuthorizationPolicy, workload: Workload) -> access.Policy:
+        name = resources.key(policy)
+        if name not in self._meant:
+            self._meant[name] = _policy(policy, self._registry)
+        targets = policy.spec.targets()
+        if not targets:
+            return self._meant[name]
+        ports = selection.ports_named(targets, workload, self._registry, namespace=policy.metadata.namespace)
+        return replace(self._meant[name], ports=ports)
 
 
-def _policy(policy: AuthorizationPolicy, workload: Workload, registry: Registry) -> access.Policy:
+def _policy(policy: AuthorizationPolicy, registry: Registry) -> access.Policy:
     namespace, name = policy.metadata.namespace, policy.metadata.name
     # A rule that matches nothing stands for no rules: an ALLOW policy without rules allows nothing.
     rules = tuple(
         _rule(rule, f"ns[{namespace}]-policy[{name}]-rule[{index}]", namespace, registry.config)
         for index, rule in enumerate(policy.spec.rules)
     )
-    targets = policy.spec.targets()
     return access.Policy(
         action=Action(policy.spec.action),
         rules=rules or (access.Rule(name=f"ns[{namespace}]-policy[{name}]-rule[0]"),),
         dry_run=policy.dry_run,
         authorizer=policy.spec.provider.name if policy.spec.provider else "",
-        ports=selection.ports_named(targets, workload, registry, namespace=namespace),
-        gateways=selection.gateways_named(targets, namespace=namespace),
+        gateways=selection.gateways_named(policy.spec.targets(), namespace=namespace),
         source=resources.key(policy),
     )
 

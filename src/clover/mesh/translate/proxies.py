@@ -13,7 +13,7 @@ from clover.mesh.istio.policies import Policies, policies_from
 from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import Resource
 from clover.mesh.istio.sidecars import View, Views
-from clover.mesh.translate.access import access_of
+from clover.mesh.translate.access import AccessTable
 from clover.mesh.translate.authentication import authentication_of
 from clover.mesh.translate.clusters import clusters_from
 from clover.mesh.translate.gateways import gateway_ports
@@ -51,6 +51,7 @@ class _Translation:
     def __init__(self, registry: Registry, policies: Policies) -> None:
         self._registry = registry
         self._policies = policies
+        self._access = AccessTable(registry, policies)
         self._views = Views(registry, policies)
         self._outbound = Outbound(registry, policies)
         self._clusters: dict[tuple[object, ...], _Clusters] = {}
@@ -74,7 +75,7 @@ class _Translation:
             ),
             principal=self._registry.principal(workload),
             guard=ir.Guard(
-                access=access_of(workload, self._registry, self._policies),
+                access=self._access.of(workload),
                 authentication=authentication_of(workload, self._registry, self._policies),
             ),
         )
