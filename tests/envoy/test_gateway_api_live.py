@@ -363,6 +363,26 @@ async def test_other_origins_may_ask_as_far_as_the_route_says(mesh):
     assert (await mesh.ask(origin="https://a.example.com")).headers["x-served-by"] == "server"
 
 
+async def test_a_star_allows_what_is_asked_for_also_with_credentials(mesh):
+    cors = {"allowOrigins": ["*"], "allowMethods": ["*"], "allowHeaders": ["*"], "allowCredentials": True}
+    await mesh.obey(gateway(), http(rule("server", filters=[{"type": "CORS", "cors": cors}])))
+
+    answer = await mesh.ask(
+        method="OPTIONS",
+        origin="https://a.example.com",
+        access_control_request_method="PUT",
+        access_control_request_headers="x-y",
+    )
+
+    assert {name: value for name, value in answer.headers.items() if name.startswith("access-control-")} == {
+        "access-control-allow-origin": "https://a.example.com",
+        "access-control-allow-methods": "PUT",
+        "access-control-allow-headers": "x-y",
+        "access-control-allow-credentials": "true",
+        "access-control-max-age": "5",
+    }
+
+
 async def test_grpc_calls_are_chosen_by_service_and_method_and_nothing_else_is(mesh):
     async def echo(request, context):
         await context.send_initial_metadata((("x-path", context.path if hasattr(context, "path") else ""),))

@@ -89,21 +89,6 @@ def headers_may_change(resource: Route, mesh: Mesh) -> Iterator[Finding]:
                 yield from _modifiers(own.response_header_modifier, (*here, "responseHeaderModifier"))
 
 
-def wildcards_work_with_credentials(resource: HTTPRoute, mesh: Mesh) -> Iterator[Finding]:
-    """Browsers take `*` for a name when credentials are allowed (Fetch, CORS protocol)."""
-    for index, rule in enumerate(resource.spec.rules):
-        for number, step in enumerate(rule.filters):
-            lists = (
-                (("allowMethods", step.cors.allow_methods), ("allowHeaders", step.cors.allow_headers))
-                if step.cors
-                else ()
-            )
-            for name, values in lists:
-                if step.cors and step.cors.allow_credentials and "*" in values:
-                    path: Path = ("spec", "rules", index, "filters", number, "cors", name)
-                    yield _no_effect(path, "browsers take '*' literally when credentials are allowed", "name them")
-
-
 def grpc_reaches_its_backends(resource: GRPCRoute, mesh: Mesh) -> Iterator[Finding]:
     """A gateway speaks HTTP/2 to ports that are named for it."""
     if not any(map(attachments.means_gateway, resource.spec.parent_refs)):
@@ -220,5 +205,5 @@ def _no_effect(path: Path, what: str, hint: str = "") -> Finding:
 
 
 _COMMON = (matches_are_expressions, filters_fit_together, backends_are_there, headers_may_change)
-HTTP_RULES = (*_COMMON, replaced_prefixes_are_matched, wildcards_work_with_credentials)
+HTTP_RULES = (*_COMMON, replaced_prefixes_are_matched)
 GRPC_RULES = (*_COMMON, grpc_reaches_its_backends)
