@@ -48,6 +48,10 @@ def servers_are_understood(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
             if not HOST.fullmatch(host.rpartition("/")[2]):
                 what = f"{cut(host)!r} is not a host name"
                 yield Finding(code="CLV4201", path=(*path, "hosts", number), what=what)
+            elif _family(server) == "TLS" and host.rpartition("/")[2].startswith("*-"):
+                what = f"{cut(host)!r} is no name that TLS clients could be told apart by"
+                hint = "a '*' stands for whole parts of a name: '*.example.com'"
+                yield Finding(code="CLV4201", path=(*path, "hosts", number), what=what, hint=hint)
 
 
 def tls_fits_the_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:

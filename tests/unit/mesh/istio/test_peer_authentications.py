@@ -160,6 +160,7 @@ def test_a_port_of_its_own_decides_for_itself():
         "portLevelMtls: {9180: {mode: STRICT}}",
         "selector: {matchLabels: {app: lb}}, portLevelMtls: {0: {mode: STRICT}}",
         "selector: {matchLabels: {app: lb}}, portLevelMtls: {http: {mode: STRICT}}",
+        "selector: {matchLabels: {app: lb}}, portLevelMtls: {}",
         "mtls: {mode: SOMETIMES}",
         "mtls: STRICT",
     ],

@@ -125,6 +125,11 @@ def test_plain_http_may_send_to_https():
     assert said(secured(8081, protocol="HTTP", tls="httpsRedirect: true")) == []
 
 
+def test_a_wildcard_of_tls_stands_for_whole_parts_of_a_name():
+    assert [(code, severity) for code, severity, _ in said(secured(hosts="'*-a.com'"))] == [("CLV4201", "error")]
+    assert said(server(8081, hosts="'*-a.com'")) == []
+
+
 def test_what_is_carried_without_a_rule_for_it_is_a_warning():
     assert [(code, severity) for code, severity, _ in said(secured(protocol="TLS"))] == [("CLV4238", "warning")]
     assert [(code, severity) for code, severity, _ in said(server(9000, protocol="TCP"))] == [("CLV4238", "warning")]
