@@ -147,6 +147,7 @@ async def _run(
             reach=reach,
             authority=Authority(registry.config.trust_domain, now=time.time()),
             certificate_lifetime_s=chain.mesh.certificate_lifetime,
+            folder=load.file_of(settings.chain).resolve().parent,
         )
         await controller.start()
         tasks.create_task(controller.follow_readiness(), name="readiness")
