@@ -74,7 +74,7 @@ class Mesh:
     """By virtual address and port, the first service that is there."""
 
     guarded: dict[str, dict[str, Workload]] = field(default_factory=dict)
-    """By `resources.key` of an AuthorizationPolicy, whom it is for, by name: found out once, when the first rule asks."""
+    """By `resources.key` of an AuthorizationPolicy, whom it is for, by name: found out when the first rule asks."""
 
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces in which there are proxies."""
