@@ -43,9 +43,7 @@ def _disagreement(
             what = f"{service.name!r} takes no mutual TLS at port {port.number} ({why}), and {tls.mode!r} asks for it"
             hint = "take 'tls' away: mutual TLS is used where it is taken"
         else:
-            what = (
-                f"{service.name!r} takes mutual TLS only at port {port.number} ({why}), and {tls.mode!r} uses none"
-            )
+            what = f"{service.name!r} takes mutual TLS only at port {port.number} ({why}), and {tls.mode!r} uses none"
             hint = "say 'ISTIO_MUTUAL', or take 'tls' away, or let the PeerAuthentication say 'PERMISSIVE'"
         yield Finding(code="CLV4232", path=(*path, "mode"), what=what, hint=hint, severity="warning", istio="IST0113")
         return
