@@ -41,6 +41,7 @@ class Part(BaseModel):
         validate_by_name=True,
         validate_by_alias=True,
         serialize_by_alias=True,
+        defer_build=True,  # the validators of all kinds cost more than those of the few that a chain uses
     )
     unsupported: ClassVar[frozenset[str]] = frozenset()
     """Fields that Istio has here and Clover does not carry out."""
