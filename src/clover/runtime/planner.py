@@ -47,7 +47,6 @@ class Site:
 
 def registry_from(chain: Chain, addresses: Addresses) -> Registry:
     """Return the services and workloads that the chain puts into the mesh."""
-    control = ServicePort(number=CONTROL_PORT, name=CONTROL_PORT_NAME)
     return Registry(
         chain=chain.name,
         config=chain.mesh.config,
@@ -57,7 +56,7 @@ def registry_from(chain: Chain, addresses: Addresses) -> Registry:
                     name=function.name,
                     namespace=chain.namespace,
                     address=addresses.services[function.name],
-                    ports=(ServicePort(number=function.port, name=DATA_PORT_NAME), control),
+                    ports=_ports(function),
                 )
                 for function in chain.functions.values()
             ),
@@ -66,7 +65,7 @@ def registry_from(chain: Chain, addresses: Addresses) -> Registry:
                     name=workload_name(function, version),
                     namespace=chain.namespace,
                     address=addresses.services[workload_name(function, version)],
-                    ports=(control,),
+                    ports=_ports(function),
                     selector=_labels(function, version),
                 )
                 for function, version in chain.workloads()
@@ -100,6 +99,13 @@ def registry_from(chain: Chain, addresses: Addresses) -> Registry:
                 labels={"app": AGENT},
             ),
         ),
+    )
+
+
+def _ports(function: Function) -> tuple[ServicePort, ...]:
+    return (
+        ServicePort(number=function.port, name=DATA_PORT_NAME),
+        ServicePort(number=CONTROL_PORT, name=CONTROL_PORT_NAME),
     )
 
 

@@ -51,29 +51,27 @@ def resources_from(chain: Chain) -> tuple[Resource, ...]:
 
 def services_from(chain: Chain) -> tuple[dict[str, Any], ...]:
     """
-    Return the Kubernetes Services of the chain: one for each function, and one for the ambassador of each version.
+    Return the Kubernetes Services of the chain: one for each function, and one for each of several versions.
 
+    The ambassador of a version is called by the latter, and the Gateway API, which knows no subsets, splits by them.
     A function's data port is named so that its protocol is recognised (a port named `http` would be routed by Host, and
     functions keep the client's); the control port is named for gRPC, which is routed by the name that is dialled.
     """
-    data = ({"name": DATA_PORT_NAME, "port": function.port, "protocol": "TCP"} for function in chain.functions.values())
-    control = {"name": CONTROL_PORT_NAME, "port": CONTROL_PORT, "protocol": "TCP"}
     return (
+        *(_service(chain, function, function.name, {"app": function.name}) for function in chain.functions.values()),
         *(
-            _service(chain, function.name, {"app": function.name}, [port, control])
-            for function, port in zip(chain.functions.values(), data, strict=True)
-        ),
-        *(
-            _service(
-                chain, workload_name(function, version), {"app": function.name, "version": version.name}, [control]
-            )
+            _service(chain, function, workload_name(function, version), {"app": function.name, "version": version.name})
             for function, version in chain.workloads()
             if len(function.versions) > 1
         ),
     )
 
 
-def _service(chain: Chain, name: str, selector: dict[str, str], ports: list[dict[str, Any]]) -> dict[str, Any]:
+def _service(chain: Chain, function: Function, name: str, selector: dict[str, str]) -> dict[str, Any]:
+    ports = [
+        {"name": DATA_PORT_NAME, "port": function.port, "protocol": "TCP"},
+        {"name": CONTROL_PORT_NAME, "port": CONTROL_PORT, "protocol": "TCP"},
+    ]
     return {
         "apiVersion": "v1",
         "kind": "Service",

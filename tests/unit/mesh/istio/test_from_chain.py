@@ -113,12 +113,15 @@ def test_a_service_has_a_data_port_whose_protocol_is_recognised_and_a_control_po
     }
 
 
-def test_the_ambassador_of_each_of_several_versions_has_a_service_of_its_own():
+def test_each_of_several_versions_has_a_service_of_its_own():
     services = {entry["metadata"]["name"]: entry["spec"] for entry in from_chain.services_from(policies.sample_chain())}
 
     assert services["lb-v2"] == {
         "selector": {"app": "lb", "version": "v2"},
-        "ports": [{"name": "grpc-control", "port": 50054, "protocol": "TCP"}],
+        "ports": [
+            {"name": "data", "port": 9180, "protocol": "TCP"},
+            {"name": "grpc-control", "port": 50054, "protocol": "TCP"},
+        ],
     }
     assert "waf-v1" not in services
 
