@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-from clover.mesh.istio import hosts, jwks, selection
+from clover.mesh.istio import hosts, selection
 from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding, Path, nearest
 from clover.mesh.istio.headers import is_header_name
@@ -115,6 +115,8 @@ def _begins_tls(service: Service, port: int, namespace: str, mesh: Mesh) -> bool
 
 
 def _written(text: str, path: Path) -> Iterator[Finding]:
+    from clover.mesh.istio import jwks  # Few policies have keys in them, and reading keys takes long to load.
+
     keys = jwks.inspect(text)
     if not keys.usable:
         why = "; ".join(keys.useless[:5]) or "the list 'keys' is empty"

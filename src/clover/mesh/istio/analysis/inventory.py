@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from clover.errors import Problem
 from clover.kit.documents import Document
 from clover.mesh.istio.analysis import kubernetes
+from clover.mesh.istio.analysis.headings import group_and_kind
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
 from clover.mesh.istio.resources import Gateway, Resource
 
@@ -39,7 +40,7 @@ def objects_from(documents: Iterable[Document], *, namespace: str) -> tuple[tupl
     found: list[Object] = []
     problems: list[Problem] = []
     for document in documents:
-        group, kind = kubernetes.group_and_kind(document) or ("", "")
+        group, kind = group_and_kind(document) or ("", "")
         value, wrong = kubernetes.read(document, kubernetes.MODELS[group, kind])
         problems += wrong
         if value is not None:

@@ -9,6 +9,7 @@ from pydantic.alias_generators import to_camel
 
 from clover.errors import Problem
 from clover.kit.documents import Document
+from clover.mesh.istio.analysis.headings import group_and_kind
 from clover.mesh.istio.finding import cut, dotted
 
 
@@ -87,14 +88,6 @@ MODELS: dict[tuple[str, str], type[_Part]] = {
     **{("apps", kind): Workload for kind in ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")},
 }
 """By API group and kind."""
-
-
-def group_and_kind(document: Document) -> tuple[str, str] | None:
-    """Return the API group and kind that a document names; None: it is no object of Kubernetes."""
-    version, kind = document.data.get("apiVersion"), document.data.get("kind")
-    if not isinstance(version, str) or not isinstance(kind, str) or not version or not kind:
-        return None
-    return version.rpartition("/")[0], kind
 
 
 def read(document: Document, model: type[_Part]) -> tuple[Any, tuple[Problem, ...]]:
