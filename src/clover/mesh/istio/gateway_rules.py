@@ -10,7 +10,7 @@ from clover.mesh.istio import resources
 from clover.mesh.istio.finding import Finding, Path, cut
 from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.policies import LOOPBACK, bound_to, served_domains
+from clover.mesh.istio.policies import LOOPBACK, served_domains
 from clover.mesh.istio.resources import Gateway
 from clover.mesh.istio.routing_rules import HOST
 from clover.mesh.istio.tls_checks import server_findings
@@ -89,8 +89,8 @@ def bytes_lead_somewhere(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
         kind = "tls" if through else "tcp"
         name = f"{resource.metadata.namespace}/{resource.metadata.name}"
         if not any(
-            name in bound_to(service) and getattr(service.spec, kind) and any(served_domains(service, resource, server))
-            for service in mesh.policies.virtual_services
+            getattr(service.spec, kind) and any(served_domains(service, resource, server))
+            for service in mesh.policies.bound.get(name, ())
         ):
             yield Finding(
                 code="CLV4238",

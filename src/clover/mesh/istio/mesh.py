@@ -78,14 +78,11 @@ class Mesh:
 
     def namespaces(self) -> tuple[str, ...]:
         """Return the namespaces in which there are proxies."""
-        return tuple(dict.fromkeys(workload.namespace for workload in self.registry.workloads))
+        return self.registry.namespaces
 
     def gateway(self, name: str) -> Gateway | None:
         """Find a Gateway by `namespace/name`."""
-        for gateway in self.policies.gateways:
-            if name == f"{gateway.metadata.namespace}/{gateway.metadata.name}":
-                return gateway
-        return None
+        return self.policies.gateway_named.get(name)
 
     def covered(self, host: str) -> tuple[Service, ...]:
         """Return the services that a full host name, or a wildcard, stands for."""
@@ -171,8 +168,9 @@ def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
         for address, port in product(known.addresses, known.ports):
             mesh.by_address.setdefault((address, port.number), known)
     for resource in found:
+        key = resources.key(resource)
         for claim in mesh.claims(resource):
-            mesh.owners.setdefault(claim, resources.key(resource))
+            mesh.owners.setdefault(claim, key)
     together: dict[Served, list[VirtualService]] = {}
     total = 0
     for service in mesh.policies.virtual_services:

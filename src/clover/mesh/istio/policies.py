@@ -63,8 +63,14 @@ class Policies:
     """By full host or wildcard, those that sidecars obey."""
     wildcards: tuple[str, ...] = ()
     """Those keys of `routed` that stand for several hosts."""
+    gateway_named: Mapping[str, Gateway] = field(default_factory=dict)
+    """By `namespace/name`."""
+    bound: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
+    """By `mesh` or `namespace/name` of a Gateway, the VirtualServices for it."""
     ruled: Mapping[str, Mapping[str, DestinationRule]] = field(default_factory=dict)
     """By namespace, and by full host or wildcard."""
+    ruled_wildcards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By namespace, those of its hosts in `ruled` that stand for several."""
 
     def virtual_service_for(self, service: Service, *, seen_from: str) -> VirtualService | None:
         """Return the VirtualService that sidecars in the namespace `seen_from` obey for a service."""
@@ -97,10 +103,15 @@ class Policies:
     def destination_rule_for(self, service: Service, *, seen_from: str) -> DestinationRule | None:
         """Return the DestinationRule that clients in the namespace `seen_from` obey for a service."""
         for namespace in dict.fromkeys((seen_from, service.namespace)):
-            rules = self.ruled.get(namespace, {})
-            if namespace != seen_from:
-                rules = {host: rule for host, rule in rules.items() if visible(rule, seen_from)}
-            if host := hosts.best(rules, service.host):
+            if namespace not in self.ruled:
+                continue
+            rules = self.ruled[namespace]
+            seen = [
+                host
+                for host in (service.host, *self.ruled_wildcards[namespace])
+                if host in rules and (namespace == seen_from or visible(rules[host], seen_from))
+            ]
+            if host := hosts.best(seen, service.host):
                 return rules[host]
         return None
 
@@ -130,10 +141,15 @@ def policies_from(found: Iterable[Resource]) -> Policies:
     for rule in destination_rules:
         host = hosts.full_host(rule.spec.host, rule.metadata.namespace)
         ruled.setdefault(rule.metadata.namespace, {}).setdefault(host, rule)
+    gateways = _only(Gateway, ordered)
+    bound: dict[str, list[VirtualService]] = {}
+    for service in virtual_services:
+        for name in dict.fromkeys(bound_to(service)):
+            bound.setdefault(name, []).append(service)
     return Policies(
         virtual_services=virtual_services,
         destination_rules=destination_rules,
-        gateways=_only(Gateway, ordered),
+        gateways=gateways,
         service_entries=_only(ServiceEntry, ordered),
         workload_entries=_only(WorkloadEntry, ordered),
         sidecars=_only(Sidecar, ordered),
@@ -152,7 +168,12 @@ def policies_from(found: Iterable[Resource]) -> Policies:
         },
         routed=routed,
         wildcards=tuple(host for host in routed if host.startswith("*")),
+        gateway_named={f"{gateway.metadata.namespace}/{gateway.metadata.name}": gateway for gateway in gateways},
+        bound={name: tuple(services) for name, services in bound.items()},
         ruled=ruled,
+        ruled_wildcards={
+            namespace: tuple(host for host in rules if host.startswith("*")) for namespace, rules in ruled.items()
+        },
     )
 
 

@@ -151,6 +151,8 @@ class Registry:
     """By name and namespace."""
     _entered: Mapping[str, Service] = field(init=False, repr=False, compare=False)
     """By host, those of ServiceEntries."""
+    namespaces: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """Those in which there are workloads."""
     _serving: Mapping[tuple[str, ...], tuple[Workload, ...]] = field(init=False, repr=False, compare=False)
     """By namespace and service, and by namespace, label and its value."""
 
@@ -166,6 +168,7 @@ class Registry:
         for workload in self.workloads:
             for key in ((workload.service,), *workload.labels.items()):
                 serving.setdefault((workload.namespace, *key), []).append(workload)
+        object.__setattr__(self, "namespaces", tuple(dict.fromkeys(workload.namespace for workload in self.workloads)))
         object.__setattr__(self, "_named", named)
         object.__setattr__(self, "_entered", entered)
         object.__setattr__(self, "_serving", {key: tuple(found) for key, found in serving.items()})

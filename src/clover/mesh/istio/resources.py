@@ -8,6 +8,7 @@ single values (types, ranges, what excludes what); what needs a look at the mesh
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from clover.mesh.istio.kinds.authorization_policy import AuthorizationPolicy
 from clover.mesh.istio.kinds.destination_rule import DestinationRule
@@ -64,6 +65,7 @@ _MODELS: tuple[type[Resource], ...] = (
 )
 
 
+@cache
 def full_kind(model: type[Resource]) -> str:
     """Return what a kind is called where only one may have the name: `Gateway.gateway.networking.k8s.io`."""
     kind = str(model.model_fields["kind"].default)

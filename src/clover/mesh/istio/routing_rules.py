@@ -86,9 +86,10 @@ def gateways_exist(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
 def hosts_have_one_virtual_service(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
     """Two VirtualServices for one host of the sidecars would leave it open which one decides."""
     reported: set[tuple[str, str]] = set()
+    own = resources.key(resource)
     for claim in mesh.claims(resource):
         owner = mesh.owners.get(claim, "")
-        if owner in ("", resources.key(resource)) or (owner, claim.host) in reported:
+        if owner in ("", own) or (owner, claim.host) in reported:
             continue
         reported.add((owner, claim.host))
         name = owner.partition("/")[2]

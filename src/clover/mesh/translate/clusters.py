@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from clover.mesh import ir
@@ -10,6 +10,7 @@ from clover.mesh.istio import resources
 from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPSettings, PolicyParts, Subset, TCPSettings
 from clover.mesh.istio.policies import Policies, members, outsiders, policy_for
 from clover.mesh.istio.registry import Outsider, Registry, Resolution, Service, ServicePort
+from clover.mesh.istio.resources import DestinationRule
 from clover.mesh.translate.peers import client_tls, takes_mutual_tls
 from clover.mesh.translate.protocols import protocol_of
 
@@ -33,27 +34,25 @@ def cluster_name(service: Service, port: int, subset: str = "") -> str:
 
 
 def clusters_from(
-    services: Iterable[Service], registry: Registry, policies: Policies, *, seen_from: str, gateway: bool
+    service: Service, rule: DestinationRule | None, registry: Registry, policies: Policies, *, gateway: bool
 ) -> Iterator[tuple[ir.Cluster, ir.Endpoints]]:
     """
-    Yield the cluster of every service port and of every subset, as clients in the namespace `seen_from` see them.
+    Yield the cluster of every port of a service and of every subset, as clients see them that obey `rule`.
 
     A gateway cannot tell what an undeclared port speaks from what its own client speaks: it uses HTTP/1.1.
     """
-    for service in services:
-        rule = policies.destination_rule_for(service, seen_from=seen_from)
-        sources = (*filter(None, [service.source]), *([resources.key(rule)] if rule else ()))
-        for port in service.ports:
-            protocol = protocol_of(port)
-            if gateway and protocol is ir.Protocol.AUTO:
-                protocol = ir.Protocol.HTTP
-            for subset in (None, *(rule.spec.subsets if rule else ())):
-                policy = policy_for(rule, port.number, subset)
-                named = subset.name if subset else ""
-                name = cluster_name(service, port.number, named)
-                tls = client_tls(policy.tls, service, port.number, named, registry)
-                members = _endpoints(name, registry, policies, service, port, subset)
-                yield _found(_cluster(name, protocol, policy, tls, sources), service, members), members
+    sources = (*filter(None, [service.source]), *([resources.key(rule)] if rule else ()))
+    for port in service.ports:
+        protocol = protocol_of(port)
+        if gateway and protocol is ir.Protocol.AUTO:
+            protocol = ir.Protocol.HTTP
+        for subset in (None, *(rule.spec.subsets if rule else ())):
+            policy = policy_for(rule, port.number, subset)
+            named = subset.name if subset else ""
+            name = cluster_name(service, port.number, named)
+            tls = client_tls(policy.tls, service, port.number, named, registry)
+            members = _endpoints(name, registry, policies, service, port, subset)
+            yield _found(_cluster(name, protocol, policy, tls, sources), service, members), members
 
 
 def _found(cluster: ir.Cluster, service: Service, members: ir.Endpoints) -> ir.Cluster:

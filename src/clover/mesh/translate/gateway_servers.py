@@ -8,7 +8,7 @@ from dataclasses import replace
 from clover.mesh import credentials, ir
 from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.kinds.gateway import Server, ServerTLSSettings
-from clover.mesh.istio.policies import bound_to, served_domains
+from clover.mesh.istio.policies import served_domains
 from clover.mesh.istio.resources import Gateway, VirtualService
 from clover.mesh.translate.routes import Place
 from clover.mesh.translate.tcp_routes import tcp_routes_from, tls_routes_from
@@ -43,8 +43,8 @@ def tcp_server(gateway: Gateway, server: Server, place: Place) -> ir.GatewayServ
     """Return a server that carries bytes; None: no VirtualService says where to, so that nothing is opened."""
     bound = [
         service
-        for service in place.policies.virtual_services
-        if name_of(gateway) in bound_to(service) and any(served_domains(service, gateway, server))
+        for service in place.policies.bound.get(name_of(gateway), ())
+        if any(served_domains(service, gateway, server))
     ]
     through = server.protocol != "TCP" and not server.terminates
     routes = _through(bound, server, place) if through else _unread(bound, place)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from clover.mesh import ir
 from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.kinds.gateway import Server
-from clover.mesh.istio.policies import LOOPBACK, Policies, bound_to, served_domains
+from clover.mesh.istio.policies import LOOPBACK, Policies, served_domains
 from clover.mesh.istio.registry import Registry, Workload
 from clover.mesh.istio.resources import Gateway, VirtualService
 from clover.mesh.translate import gateway_api
@@ -110,8 +110,8 @@ def _virtual_hosts(servers: _Servers, place: Place) -> tuple[ir.VirtualHost, ...
     }
     for gateway, server in servers:
         name = name_of(gateway)
-        for service in place.policies.virtual_services:
-            if name not in bound_to(service) or not service.spec.http:
+        for service in place.policies.bound.get(name, ()):
+            if not service.spec.http:
                 continue
             for host, domain in served_domains(service, gateway, server):
                 if domain not in chosen or hosts.specificity(host) > hosts.specificity(chosen[domain][0]):

@@ -8,6 +8,7 @@ from itertools import chain
 
 from clover.kit.memory import the_same
 from clover.mesh import ir
+from clover.mesh.istio import resources
 from clover.mesh.istio.outside import service_port, with_entries
 from clover.mesh.istio.policies import Policies, policies_from
 from clover.mesh.istio.registry import Registry, Service, Workload
@@ -55,6 +56,7 @@ class _Translation:
         self._views = Views(registry, policies)
         self._outbound = Outbound(registry, policies)
         self._clusters: dict[tuple[object, ...], _Clusters] = {}
+        self._of_service: dict[tuple[object, ...], Mapping[str, tuple[ir.Cluster, ir.Endpoints]]] = {}
         self._served: dict[str, list[Service]] = {}
         for service in registry.services:
             for workload in registry.members(service):
@@ -107,22 +109,33 @@ class _Translation:
 
     def _clusters_for(self, view: View, named: Iterable[str]) -> _Clusters:
         """Return the clusters of what a view shows, and, as on Istio, those that rules send to beyond it."""
-        everything = self._all_clusters(view.namespace, gateway=False)
         if not view.narrow:
-            return everything
+            return self._all_clusters(view.namespace, gateway=False)
         same = (view.namespace, view.sources)
         if same not in self._clusters:
             self._clusters[same] = self._clusters_of(view.services, view.namespace, gateway=False)
-        shown = self._clusters[same]
-        beyond = tuple(sorted({name for name in named if name in everything.named and name not in shown.named}))
+        shown = self._clusters[same].named
+        beyond = tuple(sorted({name for name in named if name not in shown}))
         if (*same, beyond) not in self._clusters:
-            more = {name: everything.named[name] for name in beyond}
-            self._clusters[*same, beyond] = _clusters({**shown.named, **more})
+            hosts = dict.fromkeys(name.rpartition("|")[2] for name in beyond)
+            services = (found for host in hosts if (found := self._registry.service(host)))
+            visible = (service for service in services if service.visible(view.namespace))
+            more = self._clusters_of(visible, view.namespace, gateway=False).named
+            wanted = {name: more[name] for name in beyond if name in more}
+            self._clusters[*same, beyond] = _clusters({**shown, **wanted})
         return self._clusters[*same, beyond]
 
     def _clusters_of(self, services: Iterable[Service], namespace: str, *, gateway: bool) -> _Clusters:
-        found = clusters_from(services, self._registry, self._policies, seen_from=namespace, gateway=gateway)
-        return _clusters({cluster.name: (cluster, endpoints) for cluster, endpoints in found})
+        """Return the clusters of services; of each, all namespaces see the same that obey the same DestinationRule."""
+        found: dict[str, tuple[ir.Cluster, ir.Endpoints]] = {}
+        for service in services:
+            rule = self._policies.destination_rule_for(service, seen_from=namespace)
+            same = (service.host, service.source, service.ports, resources.key(rule) if rule else "", gateway)
+            if same not in self._of_service:
+                pairs = clusters_from(service, rule, self._registry, self._policies, gateway=gateway)
+                self._of_service[same] = {cluster.name: (cluster, members) for cluster, members in pairs}
+            found.update(self._of_service[same])
+        return _clusters(found)
 
     def _inbound(self, workload: Workload, view: View) -> Iterator[ir.InboundPort]:
         """Yield each port that the workload takes traffic on once, though several services may lead there."""
