@@ -63,14 +63,15 @@ def virtual_addresses(hosts: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def is_network(address: str) -> bool:
-    """Tell whether an address of a ServiceEntry stands for more than one."""
-    return "/" in address and ipaddress.ip_network(address, strict=False).num_addresses > 1
-
-
 def _wants_address(entry: ServiceEntry) -> bool:
     """A virtual address would tell a member that is `whatever was dialled` nothing."""
-    return not entry.spec.addresses and entry.spec.resolution != "NONE"
+    return not any(_written(entry)) and entry.spec.resolution != "NONE"
+
+
+def _written(entry: ServiceEntry) -> Iterator[ipaddress.IPv4Network]:
+    """Yield the addresses and networks that an entry names and functions can dial, each once."""
+    found = (ipaddress.ip_network(address, strict=False) for address in entry.spec.addresses)
+    yield from dict.fromkeys(network for network in found if isinstance(network, ipaddress.IPv4Network))
 
 
 def _names(entry: ServiceEntry) -> Iterator[str]:
@@ -106,7 +107,8 @@ def _service(
 ) -> Service:
     spec, host = entry.spec, written.lower()
     selector = spec.workload_selector.labels if spec.workload_selector else {}
-    singles = tuple(_single(address) for address in spec.addresses if not is_network(address))
+    own = tuple(_written(entry))
+    singles = tuple(str(one.network_address) for one in own if one.num_addresses == 1)
     address, *more = singles or (allocated.get(host, ""),)
     return Service(
         name=host,
@@ -114,7 +116,7 @@ def _service(
         hostname=host,
         address=address,
         more_addresses=tuple(more),
-        networks=tuple(address for address in spec.addresses if is_network(address)),
+        networks=tuple(str(one) for one in own if one.num_addresses > 1),
         ports=tuple(map(service_port, spec.ports)),
         selector=selector,
         resolution=Resolution(spec.resolution),
@@ -150,10 +152,6 @@ def _outsider(spec: WorkloadEntrySpec, *, loopback: bool) -> Outsider:
 def service_port(port: EntryPort) -> ServicePort:
     """Return a port as the registry has it."""
     return ServicePort(number=port.number, name=port.name, protocol=port.protocol.upper(), target_port=port.target_port)
-
-
-def _single(address: str) -> str:
-    return str(ipaddress.ip_network(address, strict=False).network_address)
 
 
 def _exported(entry: ServiceEntry) -> tuple[str, ...]:

@@ -76,8 +76,10 @@ def outbound(
         words = http_words(settings)
         manager = http.sidecar_manager(identity, settings, direction="outbound", table=port.routes)
         # Networks are compared first, and never again: where TCP is told apart by them, HTTP is in each of them too.
-        for number, networks in enumerate(((), *(route.destinations for route in port.tcp if route.destinations))):
-            chain = message.filter_chains.add(name=f"{outbound_name(port)}-http" + (f"-{number}" if number else ""))
+        known = tuple(dict.fromkeys(network for route in port.tcp for network in route.destinations))
+        for networks in ((), known) if known else ((),):
+            name = f"{outbound_name(port)}-http" + ("-networks" if networks else "")
+            chain = message.filter_chains.add(name=name)
             chain.filter_chain_match.transport_protocol = _PLAINTEXT
             chain.filter_chain_match.application_protocols.extend(words)
             tcp.match_networks(chain, networks)
