@@ -13,6 +13,8 @@ SERVER_SPEAKS_FIRST = frozenset({25, 53, 3306, 27017})
 TLS = frozenset({"TLS", "HTTPS"})
 HTTP = frozenset({"HTTP", "HTTP2", "GRPC", "GRPC-WEB"})
 GRPC_WEB = "GRPC-WEB"
+PROXIES_OWN = frozenset({15001, 15006})
+"""Ports to which interception brings every connection: a listener of a service there would be in the way."""
 
 
 def declared(port: ServicePort) -> str:

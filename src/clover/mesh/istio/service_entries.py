@@ -87,6 +87,8 @@ def ports_are_told_apart(resource: ServiceEntry, mesh: Mesh) -> Iterator[Finding
         path: Path = ("spec", "ports", index)
         if numbers[port.number] > 1:
             yield _port((*path, "number"), f"the port {port.number} is written {numbers[port.number]} times")
+        if port.number in protocols.PROXIES_OWN:
+            yield _port((*path, "number"), f"at port {port.number} the proxies of the chain take all connections")
         if names[port.name] > 1:
             yield _port((*path, "name"), f"the name {port.name!r} is written {names[port.name]} times")
         said = port.protocol.upper()

@@ -141,6 +141,9 @@ def _listener(port: SidecarPort | None, bind: str, mode: str, path: Path) -> Ite
         yield Finding(code="CLV4103", path=(*path, "captureMode"), what=what, hint="leave it out")
     if bind and not _is_ipv4(bind):
         yield Finding(code="CLV4319", path=(*path, "bind"), what=f"{cut(bind)!r} is not an IPv4 address")
+    if port and port.number in protocols.PROXIES_OWN:
+        what = f"at port {port.number} the proxies of the chain take all connections"
+        yield Finding(code="CLV4317", path=(*path, "port", "number"), what=what)
     said = port.protocol.upper() if port else ""
     if port and said not in {"", *protocols.NAMES}:
         what = f"the protocol {cut(port.protocol)!r} is not one of {', '.join(sorted(protocols.NAMES))}"

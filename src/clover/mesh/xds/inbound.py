@@ -105,13 +105,14 @@ def virtual_inbound(
     blackhole.filters.append(listeners.tcp_filter(BLACK_HOLE, identity, settings, direction="inbound"))
     mutual = tls.inbound(peers.domains)
     for port in ports:
-        for way in ways(port.peers, port.protocol):
+        # Whatever a policy says of the listener's own port, a connection there would go round for ever.
+        for way in ways(port.peers, port.protocol) if port.port != settings.inbound_port else ():
             words = listeners.http_words(settings) if way is _DETECTED_HTTP else way.words
             chain = _chain(f"{listeners.ANY}_{port.port}", _only(way, words), mutual, port=port.port)
             chain.filters.extend(_filters(port, way, guard.at_port(port.port), identity, settings))
             message.filter_chains.append(chain)
     for number, mode in (*peers.ports, (0, peers.mode)):
-        for way in ways(mode, ir.Protocol.TCP):
+        for way in ways(mode, ir.Protocol.TCP) if number != settings.inbound_port else ():
             chain = _chain(f"{NAME}_{number}" if number else NAME, way, mutual, port=number)
             chain.filters.extend(_carrying(INBOUND_PASSTHROUGH, guard.elsewhere(), identity, settings))
             message.filter_chains.append(chain)

@@ -2,9 +2,11 @@
 
 from ipaddress import IPv4Address
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clover.errors import errors_only
 from clover.mesh.istio.outside import ALLOCATED, names_of, virtual_addresses, with_entries
 from clover.mesh.istio.policies import policies_from
 from harness import policies
@@ -118,6 +120,16 @@ def test_a_chains_host_is_never_that_of_an_entry():
     text = entry("resolution: DNS", host="lb.default.svc.cluster.local")
 
     assert [problem.code for problem in policies.problems(text)] == ["CLV4311"]
+
+
+@pytest.mark.parametrize("number", [15001, 15006])
+def test_no_service_is_at_a_port_where_the_proxies_take_all_connections(number):
+    (problem,) = errors_only(policies.problems(entry("resolution: DNS", ports=f"{{number: {number}, name: http}}")))
+
+    assert (problem.code, problem.what.partition(": ")[2]) == (
+        "CLV4317",
+        f"field 'spec.ports[0].number': at port {number} the proxies of the chain take all connections",
+    )
 
 
 def test_loopback_is_refused_until_it_is_allowed():

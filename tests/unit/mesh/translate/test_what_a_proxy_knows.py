@@ -2,6 +2,9 @@
 
 from dataclasses import replace
 
+import pytest
+
+from clover.errors import errors_only
 from clover.mesh import ir
 from clover.mesh.istio.registry import Registry, Service, ServicePort
 from clover.spec.mesh_config import MeshConfig, OutboundTrafficPolicy
@@ -158,3 +161,11 @@ def test_a_service_that_is_exported_elsewhere_is_not_told_here():
 
     assert "hidden" not in hosts(known)
     assert not [port for port in known.outbound if port.port == 80]
+
+
+@pytest.mark.parametrize("number", [15001, 15006])
+@pytest.mark.parametrize("side", ["ingress: [{port: PORT}]", "egress: [{port: PORT, hosts: [./*]}]"])
+def test_a_sidecar_has_no_port_where_the_proxies_take_all_connections(side, number):
+    port = f"{{number: {number}, name: http, protocol: HTTP}}"
+
+    assert "CLV4317" in [one.code for one in errors_only(policies.problems(sidecar(side.replace("PORT", port))))]

@@ -100,6 +100,16 @@ def test_a_function_that_speaks_http2_has_one_inbound_cluster_because_it_says_wh
     assert route.route.retry_policy.retry_on == "reset-before-request"
 
 
+def test_nothing_that_is_said_of_the_port_of_all_connections_lets_one_go_round():
+    itself = ir.InboundPort(port=15006, protocol=ir.Protocol.HTTP, service=proxies.LB)
+    peers = ir.Peers(mode=ir.PeerMode.STRICT, ports=((15006, ir.PeerMode.DISABLE),))
+
+    message = envoy.message(inbound.virtual_inbound((itself,), ir.UNGUARDED, proxies.SIDECAR, Settings(), peers))
+
+    chains = [chain.name for chain in message.filter_chains if chain.filter_chain_match.destination_port.value == 15006]
+    assert chains == ["virtualInbound-blackhole"]
+
+
 def test_only_detected_ports_are_looked_into():
     ports = tuple(
         ir.InboundPort(port=port, protocol=protocol, service=proxies.LB)
