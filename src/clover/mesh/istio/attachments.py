@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clover.mesh.istio import hosts
-from clover.mesh.istio.kinds.gateway_api import GROUP, CommonFilter, ObjectReference, ParentReference
+from clover.mesh.istio.kinds.gateway_api import GROUP, CommonFilter, ObjectReference, ParentReference, Reference
 from clover.mesh.istio.kinds.grpc_route import GRPCRouteMatch, GRPCRouteRule
 from clover.mesh.istio.kinds.http_route import HTTPRouteMatch, HTTPRouteRule
 from clover.mesh.istio.kinds.kubernetes_gateway import LabelExpression, LabelSelector, Listener
@@ -147,12 +147,12 @@ def service_named(name: str, namespace: str, registry: Registry) -> Service | No
     return registry.service(f"{name}.{namespace}.{hosts.DOMAIN}")
 
 
-def is_granted(reference: ObjectReference, route: Route, policies: Policies) -> bool:
-    """Tell whether a route may refer to an object: one of its own namespace, or one that a ReferenceGrant gives it."""
-    namespace = reference.namespace or route.metadata.namespace
-    if namespace == route.metadata.namespace:
+def is_granted(reference: Reference, owner: Route | KubernetesGateway, policies: Policies) -> bool:
+    """Tell whether something may refer to an object: of its own namespace, or one that a ReferenceGrant gives it."""
+    namespace = reference.namespace or owner.metadata.namespace
+    if namespace == owner.metadata.namespace:
         return True
-    source = (GROUP, route.kind, route.metadata.namespace)
+    source = (GROUP, owner.kind, owner.metadata.namespace)
     return any(
         any((one.group, one.kind, one.namespace) == source for one in grant.spec.from_)
         and any(

@@ -14,6 +14,13 @@ from clover.mesh.istio.policies import LOOPBACK
 from clover.mesh.istio.resources import KubernetesGateway, Resource
 
 _ROUTE_KINDS = ("HTTPRoute", "GRPCRoute")
+_PROTOCOLS = ("HTTP", "HTTPS")
+_INSTEAD = {
+    "TLS": "only TLSRoutes could use it, which Clover does not read; write Istio's Gateway with 'protocol: TLS', and a "
+    "VirtualService with 'tls'",
+    "TCP": "only TCPRoutes could use it, which Clover does not read; write Istio's Gateway with 'protocol: TCP', and a "
+    "VirtualService with 'tcp'",
+}
 _Opened = tuple[str, int]
 
 
@@ -30,12 +37,13 @@ def class_is_ours(resource: KubernetesGateway, mesh: Mesh) -> Iterator[Finding]:
 
 
 def listeners_speak_http(resource: KubernetesGateway, mesh: Mesh) -> Iterator[Finding]:
-    """Ports take plain HTTP, from routes of kinds that there are."""
+    """Ports take HTTP, plain or in TLS, from routes of kinds that there are."""
     for index, listener in enumerate(resource.spec.listeners if attachments.is_ours(resource) else ()):
         path: Path = ("spec", "listeners", index)
-        if listener.protocol != "HTTP":
-            what = f"the protocol {cut(listener.protocol)!r} is not supported by Clover, expected 'HTTP'"
-            yield Finding(code="CLV4103", path=(*path, "protocol"), what=what)
+        if listener.protocol not in _PROTOCOLS:
+            what = f"the protocol {cut(listener.protocol)!r} is not supported by Clover, expected 'HTTP' or 'HTTPS'"
+            hint = _INSTEAD.get(listener.protocol, "")
+            yield Finding(code="CLV4103", path=(*path, "protocol"), what=what, hint=hint)
         for number, kind in enumerate(listener.allowed_routes.kinds):
             if kind.group != GROUP or kind.kind not in _ROUTE_KINDS:
                 what = f"routes of the kind {cut(kind.kind)!r} are not supported by Clover"
@@ -45,8 +53,9 @@ def listeners_speak_http(resource: KubernetesGateway, mesh: Mesh) -> Iterator[Fi
 
 
 def listeners_are_told_apart(resource: KubernetesGateway, mesh: Mesh) -> Iterator[Finding]:
-    """Each listener has a name of its own, and a host of its own on its port."""
+    """Each listener has a name of its own, and a host of its own on its port, which speaks one protocol."""
     names: set[str] = set()
+    protocols: dict[int, str] = {}
     served: set[tuple[int, str]] = set()
     for index, listener in enumerate(resource.spec.listeners):
         path: Path = ("spec", "listeners", index)
@@ -58,6 +67,9 @@ def listeners_are_told_apart(resource: KubernetesGateway, mesh: Mesh) -> Iterato
             what = f"port {listener.port} already serves {host!r}"
             hint = "give each listener of a port a hostname of its own"
             yield Finding(code="CLV4352", path=path, what=what, hint=hint)
+        if (spoken := protocols.setdefault(listener.port, listener.protocol)) != listener.protocol:
+            what = f"port {listener.port} already speaks {cut(spoken)}"
+            yield Finding(code="CLV4352", path=(*path, "protocol"), what=what, hint="give each a port of its own")
         names.add(listener.name)
         served.add((listener.port, host))
 

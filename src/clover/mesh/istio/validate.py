@@ -21,6 +21,7 @@ from clover.mesh.istio import (
     destination_rules,
     gateway_api_rules,
     gateway_rules,
+    listener_tls_rules,
     peer_authentications,
     request_authentications,
     resources,
@@ -47,7 +48,7 @@ _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
     "AuthorizationPolicy": authorization_policies.RULES,
     "RequestAuthentication": request_authentications.RULES,
     "Telemetry": telemetries.RULES,
-    "Gateway.gateway.networking.k8s.io": gateway_api_rules.RULES,
+    "Gateway.gateway.networking.k8s.io": (*gateway_api_rules.RULES, *listener_tls_rules.RULES),
     "HTTPRoute": (*attachment_rules.RULES, *attached_route_rules.HTTP_RULES),
     "GRPCRoute": (*attachment_rules.RULES, *attached_route_rules.GRPC_RULES),
 }

@@ -15,6 +15,7 @@ from clover.mesh.translate.tcp_routes import tcp_routes_from, tls_routes_from
 
 _OWN_IDENTITY, _OWN_ROOTS = "default", "ROOTCA"
 """The secrets with the gateway's own identity in the mesh."""
+HTTP_WORDS = ("h2", "http/1.1")
 _VERSIONS = {"TLSV1_0": "1.0", "TLSV1_1": "1.1", "TLSV1_2": "1.2", "TLSV1_3": "1.3"}
 
 
@@ -33,7 +34,7 @@ def http_server(gateway: Gateway, server: Server, table: ir.RouteTable) -> ir.Ga
     return ir.GatewayServer(
         name=server_name(gateway, server, server.port.number),
         hosts=server.names,
-        tls=_terminating(server, words=("h2", "http/1.1")),
+        tls=terminating(server.tls, words=HTTP_WORDS),
         routes=table.name,
         sources=(resources.key(gateway),),
     )
@@ -53,7 +54,7 @@ def tcp_server(gateway: Gateway, server: Server, place: Place) -> ir.GatewayServ
     return ir.GatewayServer(
         name=server_name(gateway, server, server.port.number),
         hosts=server.names if server.terminates else (),
-        tls=_terminating(server) if server.terminates else None,
+        tls=terminating(server.tls) if server.terminates else None,
         tcp=routes,
         sources=(resources.key(gateway), *dict.fromkeys(source for route in routes for source in route.sources)),
     )
@@ -103,8 +104,9 @@ def told_apart(servers: Iterable[ir.GatewayServer]) -> tuple[ir.GatewayServer, .
     return tuple(found)
 
 
-def _terminating(server: Server, *, words: tuple[str, ...] = ()) -> ir.ServerTls:
-    settings = server.tls or ServerTLSSettings()
+def terminating(tls: ServerTLSSettings | None, *, words: tuple[str, ...] = ()) -> ir.ServerTls:
+    """Return how a server ends the TLS of its clients."""
+    settings = tls or ServerTLSSettings()
     identity = credentials.identity_name(
         certificate=settings.server_certificate, key=settings.private_key, credential=settings.credential_name
     )

@@ -55,7 +55,7 @@ def _steps(rule: Rule) -> tuple[HTTPRouteFilter, ...]:
 def _action(case: Case, route: Route, place: Place) -> ir.Forward | ir.Redirect | ir.DirectResponse:
     steps = _steps(case.rule)
     if redirect := next((step.request_redirect for step in steps if step.request_redirect), None):
-        return _redirect(redirect, case.prefix, place.port)
+        return _redirect(redirect, case.prefix, place)
     # A call that nobody takes is UNAVAILABLE, which is what gRPC makes of 503.
     status = 500 if isinstance(route, HTTPRoute) else 503
     wanted = [reference for reference in case.rule.backend_refs if reference.weight > 0]
@@ -126,7 +126,7 @@ def _literal(headers: Iterable[Header]) -> tuple[tuple[str, str], ...]:
     return tuple((header.name, header.value.replace("%", "%%")) for header in headers)
 
 
-def _redirect(redirect: RequestRedirect, prefix: str, listener_port: int) -> ir.Redirect:
+def _redirect(redirect: RequestRedirect, prefix: str, place: Place) -> ir.Redirect:
     full = redirect.path.replace_full_path if redirect.path else None
     replaced, regex = _path_change(redirect.path, prefix) if full is None else (None, None)
     return ir.Redirect(
@@ -136,20 +136,20 @@ def _redirect(redirect: RequestRedirect, prefix: str, listener_port: int) -> ir.
         regex=regex,
         authority=redirect.hostname,
         scheme=redirect.scheme,
-        port=_redirect_port(redirect, listener_port),
+        port=_redirect_port(redirect, place),
     )
 
 
-def _redirect_port(redirect: RequestRedirect, listener_port: int) -> int | None:
+def _redirect_port(redirect: RequestRedirect, place: Place) -> int | None:
     """
     Return the port to send a client to; None: the one that browsers leave out.
 
     Envoy keeps the port of the request's Host unless it is told another or the host is replaced; at a well-known port
     there is none to keep.
     """
-    scheme = redirect.scheme or "http"
-    port = redirect.port or (WELL_KNOWN[redirect.scheme] if redirect.scheme else listener_port)
-    silent = redirect.hostname is not None or listener_port == WELL_KNOWN["http"]
+    scheme = redirect.scheme or place.scheme
+    port = redirect.port or (WELL_KNOWN[redirect.scheme] if redirect.scheme else place.port)
+    silent = redirect.hostname is not None or place.port == WELL_KNOWN[place.scheme]
     return None if silent and port == WELL_KNOWN[scheme] else port
 
 

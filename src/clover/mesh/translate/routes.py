@@ -47,6 +47,8 @@ class Place:
     """Port that the listener takes traffic on."""
     gateways: frozenset[str] = frozenset({MESH})
     """`mesh`, or the Gateways that opened the listener."""
+    scheme: str = "http"
+    """What clients call the listener by."""
 
 
 def routes_from(service: VirtualService, place: Place) -> tuple[ir.Route, ...]:

@@ -67,8 +67,8 @@ def test_a_gateway_of_another_class_is_somebody_elses():
     assert found == ("CLV4350", "warning", "the class 'nginx' is not Clover's, so no port is opened")
 
 
-@pytest.mark.parametrize("protocol", ["HTTPS", "TLS", "TCP", "UDP", "http"])
-def test_listeners_speak_plain_http(protocol):
+@pytest.mark.parametrize("protocol", ["TLS", "TCP", "UDP", "http"])
+def test_listeners_speak_http_plain_or_in_tls(protocol):
     assert codes(gateway({"protocol": protocol})) == [("CLV4103", "error")]
 
 

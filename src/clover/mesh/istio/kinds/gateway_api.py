@@ -86,14 +86,20 @@ class ParentReference(Part):
     port: Port | None = None
 
 
-class ObjectReference(Part):
-    """A Service that requests go to."""
+class Reference(Part):
+    """Something that a resource refers to."""
 
     group: str = ""
-    kind: NonEmpty = "Service"
+    kind: NonEmpty
     name: NonEmpty
     namespace: Namespace | None = None
-    """None: the route's own; any other asks for a ReferenceGrant there."""
+    """None: the resource's own; any other asks for a ReferenceGrant there."""
+
+
+class ObjectReference(Reference):
+    """A Service that requests go to."""
+
+    kind: NonEmpty = "Service"
     port: Port | None = None
 
     @model_validator(mode="after")
