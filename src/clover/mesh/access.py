@@ -6,7 +6,7 @@ do. So a rule without alternatives never holds, and an alternative without condi
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
@@ -228,9 +228,13 @@ class Access:
         """Return what holds at one port of a sidecar."""
         return self._with(policy for policy in self.policies if not policy.ports or port in policy.ports)
 
-    def elsewhere(self) -> Access:
-        """Return what holds at ports that nobody named."""
-        return self._with(policy for policy in self.policies if not policy.ports)
+    def elsewhere(self, known: Collection[int]) -> Access:
+        """
+        Return what holds at all other ports of a sidecar.
+
+        A policy for a port that is none of the `known` ones, since a Sidecar leaves it out, holds at all others.
+        """
+        return self._with(policy for policy in self.policies if not policy.ports or not policy.ports <= set(known))
 
     def at_gateway(self, resources: Iterable[str]) -> Access:
         """Return what holds at a port of a gateway that `resources` opened."""

@@ -61,10 +61,6 @@ class Authentication:
         """Return what holds at one port of a sidecar."""
         return self._with(issuer for issuer in self.issuers if not issuer.ports or port in issuer.ports)
 
-    def elsewhere(self) -> Authentication:
-        """Return what holds at ports that nobody named."""
-        return self._with(issuer for issuer in self.issuers if not issuer.ports)
-
     def at_gateway(self, resources: Iterable[str]) -> Authentication:
         """Return what holds at a port of a gateway that `resources` opened."""
         opened = frozenset(resources)

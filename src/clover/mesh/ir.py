@@ -141,6 +141,8 @@ class HashPolicy:
     cookie_path: str = ""
     cookie_ttl_s: float | None = None
     """0: a session cookie; None: the cookie is only read, never made."""
+    cookie_attributes: tuple[tuple[str, str], ...] = ()
+    """Names and values that are said when it is made."""
     query: str = ""
     source_ip: bool = False
 
@@ -254,6 +256,16 @@ class Route:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lifetime:
+    """How long connections are kept whose bytes are not read."""
+
+    idle_s: float | None = None
+    """Without a byte; None: an hour, 0: for ever."""
+    most_s: float | None = None
+    """None: for ever."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TcpRoute:
     """Where connections go whose bytes are not read; the most specific match wins, whatever the order."""
 
@@ -266,6 +278,7 @@ class TcpRoute:
     """Names that a TLS client says (`*.example.com` for all below it); empty: any, or none."""
     tls: bool = False
     """True: only connections that begin with TLS, which is not terminated."""
+    lifetime: Lifetime = Lifetime()
     sources: tuple[str, ...] = ()
 
 
@@ -303,6 +316,9 @@ class Limits:
     idle_timeout_s: float | None = None
     max_connection_duration_s: float | None = None
     keepalive: Keepalive | None = None
+    http2_keepalive: Http2Keepalive | None = None
+    retry_budget: RetryBudget | None = None
+    """In place of `max_retries`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -312,6 +328,32 @@ class Keepalive:
     probes: int | None = None
     time_s: int | None = None
     interval_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http2Keepalive:
+    """HTTP/2's own probes: how often, and how long an answer may take before the connection is given up."""
+
+    interval_s: float
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryBudget:
+    """How many of the requests under way may be retries."""
+
+    percent: float = 20.0
+    least: int = 3
+    """So many at any time, however few requests there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmup:
+    """How the share of an endpoint grows that has just come; None: as Envoy."""
+
+    window_s: float
+    aggression: float | None = None
+    least_percent: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,6 +369,8 @@ class OutlierDetection:
     base_ejection_s: float = 30.0
     max_ejection_percent: int = 10
     min_health_percent: int = 0
+    statuses: tuple[int, ...] = ()
+    """Answers that are errors; empty: all 5xx."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -379,12 +423,16 @@ class Cluster:
     balancing: Balancing = Balancing.LEAST_REQUEST
     ring_size: int | None = None
     """Minimum ring size, or Maglev table size; None: Istio's default."""
+    warmup: Warmup | None = None
+    """For round robin and least request."""
     limits: Limits = Limits()
     outliers: OutlierDetection | None = None
     h2_upgrade: bool = False
     """True: HTTP/1.1 requests are sent on as HTTP/2."""
     tls: MeshTls | OriginTls | None = None
     """None: connections are made in plain text."""
+    proxy_protocol: int = 0
+    """Version of the PROXY protocol with which connections begin; 0: without it."""
     discovery: Discovery = Discovery.TOLD
     sources: tuple[str, ...] = ()
 
@@ -462,6 +510,8 @@ class OutboundPort:
     """Cluster for its other traffic; '' where `tcp` says it all."""
     tcp: tuple[TcpRoute, ...] = ()
     """What becomes of its other traffic before `cluster` is asked."""
+    lifetime: Lifetime = Lifetime()
+    """Of connections to `cluster`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -542,10 +592,6 @@ class Guard:
     def at_port(self, port: int) -> Guard:
         """Return what stands before one port of a sidecar."""
         return Guard(access=self.access.at_port(port), authentication=self.authentication.at_port(port))
-
-    def elsewhere(self) -> Guard:
-        """Return what stands before ports that nobody named."""
-        return Guard(access=self.access.elsewhere(), authentication=self.authentication.elsewhere())
 
     def at_gateway(self, opened_by: tuple[str, ...]) -> Guard:
         """Return what stands before a port of a gateway, by the resources that opened it."""

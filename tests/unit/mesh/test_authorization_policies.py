@@ -11,8 +11,9 @@ from clover.mesh.istio.registry import ServicePort
 from clover.mesh.xds import access as xds_access
 from clover.mesh.xds import compile, inbound
 from clover.mesh.xds.resource import LISTENER
+from clover.mesh.xds.settings import Settings
 from clover.spec.mesh_config import MeshConfig
-from harness import policies, random_authorization
+from harness import envoy, policies, random_authorization
 from harness.guarding import by, policy, to, when
 
 
@@ -65,7 +66,39 @@ def test_a_policy_for_a_service_is_for_the_ports_of_that_service():
 
     assert policies_at("cache", text) == []
     assert [len(found.at_port(port).policies) for port in (9180, 50054)] == [1, 0]
-    assert found.elsewhere().policies == ()
+    assert found.elsewhere([9180]).policies == ()
+
+
+def test_a_policy_for_a_service_holds_at_its_port_though_a_sidecar_names_another():
+    text = policy("a", [{}], action="DENY", targetRefs=[{"group": "", "kind": "Service", "name": "server"}])
+    narrowed = f"""{text}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: s, namespace: default}}
+spec:
+  workloadSelector: {{labels: {{app: server}}}}
+  ingress: [{{port: {{number: 8080, name: http, protocol: HTTP}}}}]
+"""
+    proxy = policies.proxies(narrowed)["server"]
+    listener = envoy.message(inbound.virtual_inbound(proxy.inbound, proxy.guard, proxy.identity, Settings()))
+    (others,) = (chain for chain in listener.filter_chains if chain.name == "virtualInbound-tcp")
+
+    assert [port.port for port in proxy.inbound] == [8080]
+    assert [one.name for one in others.filters] == ["envoy.filters.network.rbac", "envoy.filters.network.tcp_proxy"]
+
+
+def test_a_service_from_outside_with_a_functions_name_takes_no_policy_from_it():
+    namesake = """
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: x, namespace: default}
+spec: {hosts: [server], resolution: DNS, ports: [{number: 80, name: http}], endpoints: [{address: a.example.com}]}
+"""
+    text = policy("a", [{}], targetRefs=[{"group": "", "kind": "Service", "name": "server"}])
+
+    assert policies_at("server", text + namesake) == ["a"]
 
 
 GATEWAYS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from clover.mesh.istio import hosts
+from clover.mesh.istio.attachments import service_named
 from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding
 from clover.mesh.istio.kinds.part import MatchLabels, TargetRef
@@ -42,7 +43,7 @@ def ports_named(
     targets: Iterable[TargetRef], workload: Workload, registry: Registry, *, namespace: str
 ) -> frozenset[int]:
     """Return the workload's ports that belong to services which a policy names; empty: it names none."""
-    services = (registry.service(ref.name, namespace) for ref in targets if ref.kind == "Service")
+    services = (service_named(ref.name, namespace, registry) for ref in targets if ref.kind == "Service")
     return frozenset(
         port.target for service in services if service and workload.serves(service) for port in service.ports
     )
@@ -56,7 +57,7 @@ def gateways_named(targets: Iterable[TargetRef], *, namespace: str) -> frozenset
 def _is(ref: TargetRef, workload: Workload, registry: Registry, policies: Policies, *, namespace: str) -> bool:
     match (ref.group, ref.kind):
         case ("" | "core", "Service"):
-            service = registry.service(ref.name, namespace)
+            service = service_named(ref.name, namespace, registry)
             return service is not None and workload.serves(service)
         case (group, "Gateway") if group == GATEWAY_GROUP:
             return workload.gateway and _gateway_exists(ref, policies, namespace)
@@ -105,7 +106,7 @@ def _target(ref: TargetRef, path: tuple[str | int, ...], mesh: Mesh, *, namespac
             if not mesh.tells_services_of(host):
                 yield unknown_host(ref.name, (*path, "name"), mesh, namespace=namespace)
                 return
-            if mesh.registry.service(ref.name, namespace) is None:
+            if service_named(ref.name, namespace, mesh.registry) is None:
                 yield Finding(
                     code=code,
                     path=(*path, "name"),

@@ -22,6 +22,7 @@ from google.protobuf.message import Message
 
 from clover.kit.memory import remembered
 from clover.mesh import ir
+from clover.mesh.access import Access
 from clover.mesh.xds import access, clusters, http, listeners, routes, tcp, tls
 from clover.mesh.xds.clusters import BLACK_HOLE, INBOUND_PASSTHROUGH
 from clover.mesh.xds.messages import duration, network_filter
@@ -111,10 +112,11 @@ def virtual_inbound(
             chain = _chain(f"{listeners.ANY}_{port.port}", _only(way, words), mutual, port=port.port)
             chain.filters.extend(_filters(port, way, guard.at_port(port.port), identity, settings))
             message.filter_chains.append(chain)
+    elsewhere = guard.access.elsewhere([port.port for port in ports])
     for number, mode in (*peers.ports, (0, peers.mode)):
         for way in ways(mode, ir.Protocol.TCP) if number != settings.inbound_port else ():
             chain = _chain(f"{NAME}_{number}" if number else NAME, way, mutual, port=number)
-            chain.filters.extend(_carrying(INBOUND_PASSTHROUGH, guard.elsewhere(), identity, settings))
+            chain.filters.extend(_carrying(INBOUND_PASSTHROUGH, elsewhere, identity, settings))
             message.filter_chains.append(chain)
     return resource(NAME, message, requires=_needs(message, ports, guard), sources=guard.sources)
 
@@ -154,13 +156,13 @@ def _filters(
         )
         yield network_filter("http_connection_manager", manager)
     else:
-        yield from _carrying(clusters.inbound_name(port), guard, identity, settings)
+        yield from _carrying(clusters.inbound_name(port), guard.access, identity, settings)
 
 
-def _carrying(cluster: str, guard: ir.Guard, identity: ir.Identity, settings: Settings) -> Iterator[Filter]:
+def _carrying(cluster: str, allowed: Access, identity: ir.Identity, settings: Settings) -> Iterator[Filter]:
     """Yield what decides about a connection, and what carries it."""
-    noted = access.noted(guard.access, tcp=True)
-    yield from access.tcp_filters(guard.access)
+    noted = access.noted(allowed, tcp=True)
+    yield from access.tcp_filters(allowed)
     yield listeners.tcp_filter(cluster, identity, settings, direction="inbound", noted=noted)
 
 
