@@ -57,10 +57,17 @@ def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, seen)
         elif entry.name.endswith(_ENDINGS) and (entry.is_symlink() or entry.is_file()) and not _is_pipe(entry):
             yield _read(entry.path, named=False)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link to itself: reading says so
 
 
 def _is_pipe(entry: os.DirEntry[str]) -> bool:

@@ -193,9 +193,11 @@ def test_links_in_a_circle_and_pipes_do_not_stop_it(capsys, write, tmp_path):
     write(a__web=SERVICE)
     (tmp_path / "a" / "back").symlink_to("..")
     (tmp_path / "a" / "lost.yaml").symlink_to("nowhere")
+    (tmp_path / "a" / "self.yaml").symlink_to("self.yaml")
+    (tmp_path / "a" / "self").symlink_to("self")
     os.mkfifo(tmp_path / "a" / "pipe.yaml")
 
-    assert checked(capsys, ".") == (2, [("CLV1001", "error", "a/lost.yaml")])
+    assert checked(capsys, ".") == (2, [("CLV1001", "error", f"a/{link}.yaml") for link in ("lost", "self")])
 
 
 def test_a_folder_without_yaml_is_told(capsys, write, tmp_path):
