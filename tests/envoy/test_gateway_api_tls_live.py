@@ -42,7 +42,7 @@ class Edge:
             endpoints=tuple(self._local(group) for group in proxy.endpoints),
         )
         whole = snapshot.snapshot_from(proxy)
-        held, problems = CredentialFiles(self.folder).secrets(snapshot.missing_secrets([whole]), {}, reread=True)
+        held, problems = CredentialFiles(self.folder).secrets(snapshot.missing_secrets([whole]), {})
         whole = snapshot.with_secrets(whole, held)
         whole = snapshot.with_secrets(whole, envoy.secrets_for(whole.resources))
         assert (problems, snapshot.check(whole)) == ((), ())

@@ -47,7 +47,7 @@ class Edge:
             gateways=(gate,),
         )
         whole = snapshot.snapshot_from(proxy)
-        held, problems = CredentialFiles(self.folder).secrets(snapshot.missing_secrets([whole]), {}, reread=True)
+        held, problems = CredentialFiles(self.folder).secrets(snapshot.missing_secrets([whole]), {})
         assert problems == ()
         whole = snapshot.with_secrets(whole, held)
         assert snapshot.check(whole) == ()

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from clover.errors import DocumentError, MeshError, Problem, errors_only
+from clover.errors import DocumentError, HostError, MeshError, Problem, errors_only
 from clover.kit import memory
 from clover.kit.documents import Document
 from clover.mesh import ir, snapshot, translate
@@ -32,11 +32,14 @@ from clover.mesh.snapshot import Snapshot
 from clover.mesh.translate import reach
 from clover.mesh.xds import resource as xds_resource
 from clover.mesh.xds import secrets
+from clover.mesh.xds.resource import SECRET
 from clover.mesh.xds.settings import Settings
 from clover.mesh.xds.ways import Way, ways_of
 
 ACKNOWLEDGE_S = 5.0
 """How long proxies may take to acknowledge a change before it is reported as pending."""
+_LOOKED_AT_S = 60.0
+"""How often it is looked whether a certificate grows old."""
 
 Address = tuple[str, int]
 """IPv4 address and TCP port."""
@@ -188,7 +191,11 @@ class Controller:
     async def renew_certificates(self) -> None:
         """Give every proxy a new certificate before half of the life of its old one is over; runs until cancelled."""
         while self._svids:
-            await asyncio.sleep(max(0.0, min(svid.renew_at for svid in self._svids.values()) - time.time()))
+            due_s = min(svid.renew_at for svid in self._svids.values()) - time.time()
+            # A machine that is put to sleep stops the clock that `sleep` goes by; certificates grow old all the same.
+            await asyncio.sleep(min(max(due_s, 0.0), _LOOKED_AT_S))
+            if due_s > _LOOKED_AT_S:
+                continue
             async with self._changing:
                 self._forget_old_identities()
                 self._send(
@@ -197,6 +204,9 @@ class Controller:
                         for node, known in self._snapshots.items()
                     }
                 )
+
+    def _secrets_in_force(self) -> dict[str, xds_resource.Resource]:
+        return {name: one for known in self._snapshots.values() for name, one in known.resources[SECRET].items()}
 
     @property
     def identities(self) -> Mapping[str, Svid]:
@@ -254,7 +264,11 @@ class Controller:
         old, new = _gateway_addresses(before), _gateway_addresses(snapshots)
         reached, reach = self._reached, self._reach_of(wanted, snapshots)
         await self._open(reached | reach)
-        await self._publish(old | new)
+        try:
+            await self._publish(old | new)
+        except HostError:
+            await self._open(reached)
+            raise
         generation = self._send(snapshots)
         result = await self._server.acknowledged(generation, timeout_s=ACKNOWLEDGE_S)
         if result.problems:
@@ -262,9 +276,9 @@ class Controller:
             await self._publish(old)
             await self._open(reached)
             raise MeshError(*result.problems)
+        self._resources = dict(wanted)
         await self._publish(new)
         await self._open(reach)
-        self._resources = dict(wanted)
         return Outcome(
             changes=changes,
             warnings=(*warnings, *map(_late, (*result.pending, *result.disconnected))),
@@ -291,7 +305,7 @@ class Controller:
             for proxy in proxies
         }
         needed = snapshot.missing_secrets(snapshots.values())
-        held, faults = self._files.secrets(needed, origins, reread=reread)
+        held, faults = self._files.secrets(needed, origins, known={} if reread else self._secrets_in_force())
         if errors := errors_only(faults):
             raise DocumentError(*errors)
         snapshots = {node: snapshot.with_secrets(one, held) for node, one in snapshots.items()}

@@ -1,5 +1,7 @@
 """Files of certificates that policies name: read, judged and served, or refused in words."""
 
+import os
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
@@ -12,8 +14,8 @@ GATEWAY = ("Gateway/default/edge",)
 SHOP, SHOP_ROOTS = "kubernetes://shop", "kubernetes://shop-cacert"
 
 
-def read(folder, *names, files=None, reread=True):
-    held, problems = (files or CredentialFiles(folder)).secrets(dict.fromkeys(names, GATEWAY), {}, reread=reread)
+def read(folder, *names, **known):
+    held, problems = CredentialFiles(folder).secrets(dict.fromkeys(names, GATEWAY), {}, **known)
     return {secret.name: secret for secret in held}, problems
 
 
@@ -115,12 +117,23 @@ def test_a_key_that_others_can_read_is_a_warning(tmp_path, shop):
     assert problem.hint == f"chmod 600 {shop}/tls.key"
 
 
-def test_a_change_reads_again_and_nothing_else_does(tmp_path, shop):
-    files = CredentialFiles(tmp_path)
-    first, _ = read(tmp_path, SHOP, files=files)
+def test_what_is_known_is_not_read_again(tmp_path, shop):
+    first, _ = read(tmp_path, SHOP)
     ISSUER.issue("shop.example").write(shop)
-    kept, _ = read(tmp_path, SHOP, files=files, reread=False)
-    changed, _ = read(tmp_path, SHOP, files=files)
+    (shop / "ca.crt").unlink()
 
-    assert kept == first
-    assert changed != first
+    assert read(tmp_path, SHOP, SHOP_ROOTS, known=first | {SHOP_ROOTS: first[SHOP]})[1] == ()
+    assert read(tmp_path, SHOP, known=first)[0] == first
+    assert read(tmp_path, SHOP)[0] != first
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "ca.crt")
+
+    assert "is no file of at most 1 MiB" in only_problem(tmp_path, "file-root:ca.crt").what
+
+
+def test_a_file_is_read_whole_or_not_at_all(tmp_path):
+    (tmp_path / "ca.crt").write_bytes(ISSUER.root + b"#" * (1 << 20))
+
+    assert "is no file of at most 1 MiB" in only_problem(tmp_path, "file-root:ca.crt").what
