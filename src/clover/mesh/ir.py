@@ -7,7 +7,7 @@ came from, as `VirtualService/default/http-lb`, so that a rejection by Envoy can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from clover.mesh.access import OPEN, Access
@@ -288,7 +288,8 @@ class VirtualHost:
 
     name: str
     domains: tuple[str, ...]
-    routes: tuple[Route, ...]
+    routes: tuple[Route, ...] = field(hash=False)
+    """Equal hosts have equal routes, but a hash of them all would be worked out for every host of every large table."""
     only_tls: bool = False
     """True: who comes without TLS is sent to `https`."""
 

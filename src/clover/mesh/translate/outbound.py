@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from clover.kit.memory import the_same
 from clover.mesh import ir
+from clover.mesh.istio import resources
 from clover.mesh.istio.policies import Policies, labels_of
 from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import VirtualService
@@ -20,7 +21,7 @@ from clover.mesh.istio.sidecars import Dialled, View
 from clover.mesh.translate import gateway_api
 from clover.mesh.translate.clusters import cluster_name
 from clover.mesh.translate.protocols import is_tls, protocol_of
-from clover.mesh.translate.routes import Place, cluster_of, default_route, routes_from
+from clover.mesh.translate.routes import Place, cluster_of, default_route, routes_from, rules_of
 from clover.mesh.translate.tcp_routes import tcp_routes_from, tls_routes_from
 
 _SHARED = "0.0.0.0"  # noqa: S104 - an address to match in a listener, which binds to nothing
@@ -69,6 +70,12 @@ class Outbound:
         self._policies = policies
         self._asked = tuple(sorted(_labels_asked_for(policies)))
         self._told: dict[tuple[object, ...], Told] = {}
+        self._routes: dict[tuple[object, ...], tuple[ir.Route, ...]] = {}
+        self._own_rules = {
+            *(route.metadata.namespace for route in (*policies.http_routes, *policies.grpc_routes)),
+            *(namespace for service in policies.virtual_services for namespace in _namespaces_named(service, policies)),
+        }
+        """Namespaces from which the mesh may look otherwise than from most."""
 
     def told(self, workload: Workload, view: View) -> Told:
         """Return what the proxy of a workload is told; only labels that a rule asks for tell two of a view apart."""
@@ -160,10 +167,25 @@ class Outbound:
         service, port = one.service, one.port.number
         place = self._place(workload, port)
         chosen = self._policies.virtual_service_for(service, seen_from=workload.namespace)
-        attached = gateway_api.routes_to(service, port, place)
-        routes = attached or (routes_from(chosen, place) if chosen else ())
-        # As in Istio, a VirtualService that says nothing for this proxy is as good as none.
-        return routes or (default_route(service, port, place),)
+        same = (service.host, port, resources.key(chosen) if chosen else "", *self._standpoint(service, chosen, place))
+        if same not in self._routes:
+            attached = gateway_api.routes_to(service, port, place)
+            routes = attached or (routes_from(chosen, place) if chosen else ())
+            # As in Istio, a VirtualService that says nothing for this proxy is as good as none.
+            self._routes[same] = the_same(routes or (default_route(service, port, place),))
+        return self._routes[same]
+
+    def _standpoint(self, service: Service, chosen: VirtualService | None, place: Place) -> Iterator[object]:
+        """Yield all of a place that the routes to a service depend on: most proxies have the same ones."""
+        namespace, labels = place.workload.namespace, labels_of(place.workload)
+        yield namespace if namespace in self._own_rules else ""
+        yield from (labels.get(name) for name in self._asked)
+        if chosen is None:
+            rule = self._policies.destination_rule_for(service, seen_from=namespace)
+            yield resources.key(rule) if rule else ""
+        else:
+            for said, inner in self._policies.rules_of(chosen):
+                yield rules_of(said, place, inner.metadata.namespace)
 
     def _own_port(self, one: Dialled, address: str, workload: Workload) -> ir.OutboundPort:
         """Return the port of a service that is found by the service's address."""
@@ -196,6 +218,12 @@ class Outbound:
 def _labels_asked_for(policies: Policies) -> set[str]:
     """Return the labels by which VirtualServices tell proxies apart."""
     return {name for service in policies.virtual_services for name in _asked_by(service, policies)}
+
+
+def _namespaces_named(service: VirtualService, policies: Policies) -> Iterator[str]:
+    """Yield the namespaces by which the rules for HTTP of a VirtualService tell proxies apart."""
+    for rule, _ in policies.rules_of(service):
+        yield from (match.source_namespace for match in rule.match if match.source_namespace)
 
 
 def _asked_by(service: VirtualService, policies: Policies) -> Iterator[str]:

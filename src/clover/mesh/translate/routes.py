@@ -152,7 +152,7 @@ def _route(name: str, match: ir.RequestMatch, rule: HTTPRoute, service: VirtualS
         else (),
         request_headers=_changes(rule.headers.request),
         response_headers=_changes(rule.headers.response),
-        sources=(resources.key(service), *_rules_of(rule, place, namespace)),
+        sources=(resources.key(service), *rules_of(rule, place, namespace)),
     )
 
 
@@ -351,7 +351,7 @@ def _hash_policy(choice: ConsistentHashLB) -> ir.HashPolicy:
     return ir.HashPolicy(source_ip=True)
 
 
-def _rules_of(rule: HTTPRoute, place: Place, namespace: str) -> tuple[str, ...]:
+def rules_of(rule: HTTPRoute, place: Place, namespace: str) -> tuple[str, ...]:
     """Return the DestinationRules that a rule's subsets and hashes come from."""
     found = []
     for destination in (*(share.destination for share in rule.route), *(copy for copy, _ in rule.mirrored())):

@@ -52,10 +52,27 @@ def resource(
     sources: Iterable[str] = (),
 ) -> Resource:
     """Serialise `message`; equal messages give equal bytes in every process."""
-    body = message.SerializeToString(deterministic=True)
+    return made_of(name, type(message), [serialised(message)], requires=requires, sources=sources)
+
+
+def serialised(message: Message) -> bytes:
+    """Return the bytes of a message: equal messages have equal ones in every process."""
+    return message.SerializeToString(deterministic=True)
+
+
+def made_of(
+    name: str,
+    kind: type[Message],
+    parts: Iterable[bytes],
+    *,
+    requires: Iterable[tuple[str, str]] = (),
+    sources: Iterable[str] = (),
+) -> Resource:
+    """Return a resource of serialised parts: messages of one kind, one after the other, are one message (protobuf)."""
+    body = b"".join(parts)
     return Resource(
         name=name,
-        type_url=_PREFIX + message.DESCRIPTOR.full_name,
+        type_url=_PREFIX + kind.DESCRIPTOR.full_name,
         version=hashlib.sha256(body).hexdigest()[:16],
         body=body,
         requires=tuple(sorted(set(requires))),

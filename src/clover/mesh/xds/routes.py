@@ -18,7 +18,7 @@ from clover.mesh.authentication import FILTER, PAYLOAD
 from clover.mesh.xds import clusters
 from clover.mesh.xds.http import CORS, FAULT
 from clover.mesh.xds.messages import duration
-from clover.mesh.xds.resource import CLUSTER, Resource, packed, resource
+from clover.mesh.xds.resource import CLUSTER, Resource, made_of, packed, serialised
 
 _MAX_DIRECT_RESPONSE_BYTES = 1 << 20
 _SAME_HOST_ATTEMPTS = 5
@@ -35,9 +35,10 @@ _REDIRECTS = {
 def table(table: ir.RouteTable) -> Resource:
     """Return a route table as it is sent to a proxy."""
     routes = [route for host in table.virtual_hosts for route in host.routes]
-    return resource(
+    return made_of(
         table.name,
-        configuration(table.name, table.virtual_hosts),
+        route_pb2.RouteConfiguration,
+        (serialised(configuration(table.name, ())), *map(_host_alone, table.virtual_hosts)),
         requires=((CLUSTER, name) for route in routes for name in targets(route)),
         sources=[*table.sources, *(source for route in routes for source in route.sources)],
     )
@@ -50,17 +51,27 @@ def targets(route: ir.Route) -> Iterable[str]:
     yield from (mirror.cluster for mirror in route.mirrors)
 
 
+@remembered
+def _host_alone(host: ir.VirtualHost) -> bytes:
+    """Return a table with nothing but one virtual host: large tables that differ in one have all others in common."""
+    return serialised(route_pb2.RouteConfiguration(virtual_hosts=[_virtual_host(host)]))
+
+
 def configuration(name: str, hosts: Iterable[ir.VirtualHost]) -> route_pb2.RouteConfiguration:
     """Return an Envoy route table."""
     result = route_pb2.RouteConfiguration(name=name, ignore_port_in_host_matching=True)
     result.validate_clusters.value = False
     result.max_direct_response_body_size_bytes.value = _MAX_DIRECT_RESPONSE_BYTES
-    for host in hosts:
-        added = result.virtual_hosts.add(
-            name=host.name, domains=host.domains, routes=[_route(route) for route in host.routes]
-        )
-        if host.only_tls:
-            added.require_tls = route_components_pb2.VirtualHost.ALL
+    result.virtual_hosts.extend(map(_virtual_host, hosts))
+    return result
+
+
+def _virtual_host(host: ir.VirtualHost) -> route_components_pb2.VirtualHost:
+    result = route_components_pb2.VirtualHost(
+        name=host.name, domains=host.domains, routes=[_route(route) for route in host.routes]
+    )
+    if host.only_tls:
+        result.require_tls = route_components_pb2.VirtualHost.ALL
     return result
 
 
