@@ -93,6 +93,8 @@ class Agent(api.Client):
             return error
         # What the call did until it failed is told best by its trace.
         *others, last = error.problems
+        if trace_id in last.hint:
+            return error
         hint = f"{last.hint}; clover trace {trace_id}" if last.hint else f"clover trace {trace_id}"
         return type(error)(*others, replace(last, hint=hint))
 

@@ -96,6 +96,8 @@ class StubAmbassadors:
         }
         self.overtaken = False
         """Somebody else changes everything after it is read."""
+        self.hint = ""
+        """What to do, of calls that are denied; '': none is."""
 
     def requests(self, method: str) -> list[Any]:
         return [request for _, asked, request in self.asked if asked == method]
@@ -115,6 +117,8 @@ class StubAmbassadors:
         raise _failed("UNAVAILABLE", "CLV3306", "the engine has died")
 
     def Get(self, address: str, request: pb.GetRequest) -> Message:
+        if self.hint:
+            raise _failed("PERMISSION_DENIED", "CLV4265", "denied", hint=self.hint)
         state = self._states[address]
         said = pb.State(generation=state.generation, engine_ready=True)
         said.configuration.CopyFrom(convert.message_from(state.configuration))
@@ -203,9 +207,8 @@ class StubAmbassadors:
         return pb.ApplyResponse(generation=3, method=pb.ApplyResponse.METHOD_NONE)
 
 
-def _failed(code: str, problem: str, what: str) -> CallFailedError:
-    failure = CallFailedError(
-        Answer(code=code, message=what), 4, Problem(code=problem, where="Apply at http-lb-v2:50054", what=what)
-    )
+def _failed(code: str, problem: str, what: str, *, hint: str = "") -> CallFailedError:
+    told = Problem(code=problem, where="Apply at http-lb-v2:50054", what=what, hint=hint)
+    failure = CallFailedError(Answer(code=code, message=what), 4, told)
     failure.trace_id = TRACE_ID
     return failure

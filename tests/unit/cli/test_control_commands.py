@@ -126,6 +126,19 @@ def test_a_change_by_somebody_else_in_between_is_a_conflict_with_its_trace(clove
     assert f"hint: clover trace {TRACE_ID}" in said
 
 
+@pytest.mark.parametrize(
+    ("hint", "said"),
+    [
+        ("clover get ap", f"hint: clover get ap; clover trace {TRACE_ID}\n"),
+        (f"clover trace {TRACE_ID} says which", f"hint: clover trace {TRACE_ID} says which\n"),
+    ],
+)
+def test_the_trace_of_a_failed_call_is_named_once(clover, controlled, hint, said):
+    controlled.hint = hint
+
+    assert clover("control", "http-lb@v2")[2].endswith(said)
+
+
 def test_a_dry_run_prints_what_would_change_and_changes_nothing(clover, controlled, golden):
     code, out, _ = clover("control", "http-lb@v2", "set", "backends+=web-cache3", "--dry-run")
 

@@ -176,6 +176,9 @@ def _wrong(kind: str, detail: ErrorDetails) -> str:
             return f"{cut(shown)} is more than {context['le']}"
         case "string_too_short" | "too_short":
             return "it is empty"
+        case "string_too_long" | "too_long":
+            items = "characters" if isinstance(value, str) else "items"
+            return f"it has {len(value)} {items}, expected {context['max_length']} at most"
         case "string_pattern_mismatch":
             return f"{cut(shown)} is not a valid name"
         case _:

@@ -132,6 +132,16 @@ def test_a_wrong_value_is_shown_with_what_was_expected(rule, what):
     ), problem.what
 
 
+def test_a_list_that_is_too_long_is_told_with_how_long_it_may_be():
+    rules = ", ".join(["{}"] * 600)
+    head = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: x}\n"
+    text = f"{head}spec: {{rules: [{rules}]}}"
+
+    (problem,) = refused(text)
+
+    assert problem.what.endswith("field 'spec.rules': it has 600 items, expected 512 at most")
+
+
 def test_all_problems_of_all_documents_come_at_once_in_the_order_of_the_lines():
     text = virtual_service("[{timeout: 5, htp: 1}]", more="tpc: []") + "---\n" + destination_rule("hosts: x")
 
