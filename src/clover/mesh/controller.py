@@ -168,7 +168,19 @@ class Controller:
             if wanted.pop(f"{kind}/{namespace}/{name}", None) is None:
                 raise DocumentError(self.unknown(kind, namespace, name))
             change = Change(kind=kind, namespace=namespace, name=name, action="deleted")
-            return await self._change_to(wanted, (change,), origins={}, dry_run=False)
+            try:
+                return await self._change_to(wanted, (change,), origins={}, dry_run=False)
+            except DocumentError as failure:
+                raise DocumentError(
+                    *(
+                        replace(
+                            problem,
+                            what=f"{kind} {namespace}/{name} is needed: {problem.what}",
+                            hint=f"change or delete {problem.where} first",
+                        )
+                        for problem in failure.problems
+                    )
+                ) from None
 
     def set_ready(self, workload: str, ready: bool) -> None:
         """Note that a workload takes traffic or not; `follow_readiness` tells the proxies."""
@@ -323,16 +335,19 @@ class Controller:
         """Return the problem of naming a resource that is not there."""
         if kind not in KINDS:
             return unknown_kind(kind)
-        wanted = f"{kind}/{namespace}/{name}"
-        near = get_close_matches(wanted, self._resources, n=1)
+        near = self._nearest(kind, name)
         return Problem(
             code="CLV4404",
             where=f"{kind} {namespace}/{name}",
             what="there is no such resource",
-            hint=f"did you mean {_as_typed(self._resources[near[0]], namespace)}?"
-            if near
-            else "clover get lists what there is",
+            hint=f"did you mean {_as_typed(near, namespace)}?" if near else "clover get lists what there is",
         )
+
+    def _nearest(self, kind: str, name: str) -> Resource | None:
+        """Return the resource of that name in another namespace or of another group, or else one of a name like it."""
+        alike = {one.metadata.name: one for one in self._resources.values() if one.kind == kind.partition(".")[0]}
+        near = get_close_matches(name, alike, n=1)
+        return alike[near[0]] if near else None
 
 
 def unknown_kind(kind: str) -> Problem:

@@ -28,6 +28,14 @@ def controller(text: str = "", **more) -> Controller:
     return Controller(registry=policies.REGISTRY, resources=policies.applied(text), **given)
 
 
+WEB = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: web, namespace: shop}
+spec: {gatewayClassName: istio, listeners: [{name: http, port: 8099, protocol: HTTP}]}
+"""
+
+
 @contextlib.asynccontextmanager
 async def while_running(work, *, until):
     """Run work that never ends until something holds; what it raises is raised here."""
@@ -49,13 +57,24 @@ async def while_running(work, *, until):
         ("VirtualService", "default", "sdcc", "did you mean virtualservice/sdc?"),
         ("VirtualService", "other", "sdc", "did you mean virtualservice/sdc -n default?"),
         ("Gateway", "default", "zzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzzz", "clover get lists what there is"),
+        ("Gateway", "default", "lb", "clover get lists what there is"),
+        ("Gateway", "default", "web", "did you mean gateway.gateway.networking.k8s.io/web -n shop?"),
         ("VirtualServise", "default", "sdc", "did you mean 'VirtualService'?"),
     ],
 )
 def test_a_resource_that_is_not_there_is_answered_with_the_nearest_in_words_that_can_be_typed(
     kind, namespace, name, hint
 ):
-    assert controller().unknown(kind, namespace, name).hint == hint
+    assert controller(WEB).unknown(kind, namespace, name).hint == hint
+
+
+async def test_what_others_need_is_not_deleted_and_they_are_named():
+    with pytest.raises(DocumentError) as failure:
+        await controller().delete("Gateway", "default", "sdc-gateway")
+
+    (problem,) = failure.value.problems
+    assert problem.what.startswith("Gateway default/sdc-gateway is needed: VirtualService default/sdc: field 'spec.gat")
+    assert problem.hint == "change or delete VirtualService/default/sdc first"
 
 
 async def test_a_kind_that_the_mesh_does_not_have_is_called_so():
