@@ -152,6 +152,7 @@ async def _run(
         await controller.start()
         tasks.create_task(controller.follow_readiness(), name="readiness")
         tasks.create_task(controller.renew_certificates(), name="certificates")
+        tasks.create_task(controller.follow_files(), name="files of certificates")
         timeline.mark("mesh")
         # Sidecars find their configuration waiting: one that has to ask twice loses a second.
         processes.start()

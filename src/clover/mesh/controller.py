@@ -20,6 +20,7 @@ from clover.kit.documents import Document
 from clover.mesh import ir, snapshot, translate
 from clover.mesh.certificates import Authority, Svid
 from clover.mesh.credential_files import CredentialFiles
+from clover.mesh.credential_watch import CredentialWatch
 from clover.mesh.istio import validate
 from clover.mesh.istio.finding import cut, nearest
 from clover.mesh.istio.outside import names_of, with_entries
@@ -38,6 +39,8 @@ from clover.mesh.xds.ways import Way, ways_of
 
 ACKNOWLEDGE_S = 5.0
 """How long proxies may take to acknowledge a change before it is reported as pending."""
+_LOOK_S = 2.0
+"""How often it is looked whether files of certificates have changed."""
 _LOOKED_AT_S = 60.0
 """How often it is looked whether a certificate grows old."""
 
@@ -116,6 +119,7 @@ class Controller:
         """By node: a key belongs to one workload."""
         self._files = CredentialFiles(folder)
         """Certificates that policies name; relative paths begin at `folder`, that of the chain file."""
+        self._watch = CredentialWatch(self._files)
         self._snapshots: Mapping[str, Snapshot] = {}
         self._generation = 0
         self._changing = asyncio.Lock()
@@ -217,8 +221,27 @@ class Controller:
                     }
                 )
 
+    async def follow_files(self) -> None:
+        """Let proxies serve certificates anew soon after their files have changed; runs until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            await self.look_at_files()
+
+    async def look_at_files(self) -> None:
+        """Send certificates whose files have changed; one that cannot be used changes nothing but `problems`."""
+        async with self._changing:
+            in_force = self._secrets_in_force()
+            if changed := self._watch.changed(in_force):
+                found = self._watch.read(snapshot.needed_secrets(self._snapshots.values(), changed))
+                if any(in_force[secret.name] != secret for secret in found):
+                    self._send({node: snapshot.with_secrets(one, found) for node, one in self._snapshots.items()})
+
     def _secrets_in_force(self) -> dict[str, xds_resource.Resource]:
         return {name: one for known in self._snapshots.values() for name, one in known.resources[SECRET].items()}
+
+    def problems(self) -> tuple[Problem, ...]:
+        """Return what is wrong with the files of certificates in force, and what will be soon."""
+        return tuple(self._watch.problems(self._secrets_in_force(), now=time.time()))
 
     @property
     def identities(self) -> Mapping[str, Svid]:

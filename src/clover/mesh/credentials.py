@@ -72,10 +72,14 @@ def faults_of_pair(certificates: bytes, key: bytes, *, now: float) -> Iterator[s
         return
     try:
         first, *_ = x509.load_pem_x509_certificates(certificates)
+        public = first.public_key()
     except ValueError:
         yield "the certificate is not one in PEM form"
         return
-    if first.public_key() != private.public_key():
+    except UnsupportedAlgorithm:
+        yield "the certificate's key is of a kind that is not known"
+        return
+    if public != private.public_key():
         yield "the private key does not belong to the certificate"
     if isinstance(private, rsa.RSAPrivateKey) and private.key_size < _SMALLEST_RSA_BITS:
         yield f"the key has {private.key_size} bits, and Envoy takes RSA keys from {_SMALLEST_RSA_BITS} bits on"
@@ -99,6 +103,12 @@ def faults_of_roots(certificates: bytes, *, now: float) -> Iterator[str]:
     times = [tuple(_times(certificate, now)) for certificate in found]
     if all(times):
         yield from times[0]
+
+
+def expiry_of(certificates: bytes, *, authorities: bool) -> datetime:
+    """Return until when a certificate proves something; of several authorities, the one that lasts longest counts."""
+    found = x509.load_pem_x509_certificates(certificates)
+    return max(one.not_valid_after_utc for one in (found if authorities else found[:1]))
 
 
 def _times(certificate: x509.Certificate, now: float) -> Iterator[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from math import isqrt
 
@@ -52,13 +52,24 @@ def snapshot_from(proxy: ir.Proxy, settings: Settings = DEFAULTS, *, secrets: It
 
 def missing_secrets(some: Iterable[Snapshot]) -> dict[str, tuple[str, ...]]:
     """Return the secrets that are referred to and not there, with the author's resources that need them."""
+    return _by_name(need for one in some for need in _needed_by(one) if need[0] not in one.resources[SECRET])
+
+
+def needed_secrets(some: Iterable[Snapshot], names: Collection[str]) -> dict[str, tuple[str, ...]]:
+    """Return those of the secrets `names` that are referred to, with the author's resources that need them."""
+    return _by_name(need for one in some for need in _needed_by(one) if need[0] in names)
+
+
+def _needed_by(one: Snapshot) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for resources in one.resources.values():
+        for resource in resources.values():
+            yield from ((name, resource.sources) for type_url, name in resource.requires if type_url == SECRET)
+
+
+def _by_name(needs: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, dict[str, None]] = {}
-    for one in some:
-        for resources in one.resources.values():
-            for resource in resources.values():
-                for type_url, name in resource.requires:
-                    if type_url == SECRET and name not in one.resources[SECRET]:
-                        found.setdefault(name, {}).update(dict.fromkeys(resource.sources))
+    for name, sources in needs:
+        found.setdefault(name, {}).update(dict.fromkeys(sources))
     return {name: tuple(sources) for name, sources in found.items()}
 
 

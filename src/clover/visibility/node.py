@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clover.errors import CloverError, DocumentError, MeshError, Problem
+from clover.errors import CloverError, DocumentError, MeshError, Problem, errors_only
 from clover.kit import documents as yaml
 from clover.kit import unix_http
 from clover.kit.documents import Document
@@ -76,7 +76,8 @@ class RunningNode:
             problem for workload in self.plan.workloads for problem in _broken(workload, self.statuses[workload.name])
         ]
         problems = [*broken, *dict.fromkeys(refused), *self.store.problems()]
-        good = all(row["ready"] for row in rows) and not problems
+        certificates = self.controller.problems()
+        good = all(row["ready"] for row in rows) and not problems and not errors_only(certificates)
         return {
             "chain": self.plan.chain,
             "namespace": self.namespace,
@@ -85,7 +86,7 @@ class RunningNode:
             "uptimeS": round(time.time() - self.started, 1),
             "state": ("ready" if good else "degraded") if self.ready else "starting",
             "workloads": rows,
-            "problems": [problem.as_json() for problem in problems],
+            "problems": [problem.as_json() for problem in (*problems, *certificates)],
             "store": {**await self.store.statistics(), "path": self.store_path},
         }
 

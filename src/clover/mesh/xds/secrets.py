@@ -38,3 +38,10 @@ def roots(name: str, certificates: bytes) -> Resource:
             ),
         ),
     )
+
+
+def certificates_of(secret: Resource) -> bytes:
+    """Return the certificates (PEM) in a secret."""
+    message = secret_pb2.Secret.FromString(secret.body)
+    sources = (message.tls_certificate.certificate_chain, message.validation_context.trusted_ca)
+    return b"".join(source.inline_bytes for source in sources)
