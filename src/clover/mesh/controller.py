@@ -32,7 +32,7 @@ from clover.mesh.server import Server
 from clover.mesh.snapshot import Snapshot
 from clover.mesh.translate import reach
 from clover.mesh.xds import resource as xds_resource
-from clover.mesh.xds import secrets
+from clover.mesh.xds import secrets, ways
 from clover.mesh.xds.resource import SECRET
 from clover.mesh.xds.settings import Settings
 from clover.mesh.xds.ways import Way, ways_of
@@ -344,6 +344,8 @@ class Controller:
         if errors := errors_only(faults):
             raise DocumentError(*errors)
         snapshots = {node: snapshot.with_secrets(one, held) for node, one in snapshots.items()}
+        if wrong := tuple(ways.check(proxies, self._settings)):
+            raise DocumentError(*wrong)
         broken = [problem for one in snapshots.values() for problem in snapshot.check(one)]
         if broken:
             raise MeshError(*broken)

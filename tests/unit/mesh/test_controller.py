@@ -155,3 +155,47 @@ async def test_identities_are_renewed_after_the_machine_was_asleep(monkeypatch):
 
     async with while_running(mesh.renew_certificates(), until=all_are_new):
         pass
+
+
+SOCKETS = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: node, namespace: default}
+spec:
+  hosts: [node.example.com]
+  resolution: STATIC
+  ports: [{number: 80, name: http}]
+  endpoints: [{address: "unix://DB/db.sock"}, {address: "unix://PATH"}]
+"""
+
+
+@pytest.mark.parametrize("path", ["CHAIN/api.sock", "CHAIN/out/../xds.sock", "CHAIN/../other/api.sock", "LINK"])
+async def test_no_service_leads_to_the_sockets_of_chains(tmp_path, path):
+    chain = tmp_path / "run" / "sdc"
+    chain.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(chain / "api.sock")
+    path = path.replace("CHAIN", str(chain)).replace("LINK", str(tmp_path / "link"))
+    mesh = controller(settings=Settings(way_out=f"{chain}/out"))
+    await mesh.start()
+
+    text = SOCKETS.replace("PATH", path).replace("DB", str(tmp_path))
+    with pytest.raises(DocumentError) as refused:
+        await mesh.apply(parse.parse_with_origins(documents.parse(text, "x.yaml")))
+
+    assert [(one.code, one.where) for one in refused.value.problems] == [("CLV4312", "ServiceEntry/default/node")]
+
+
+async def test_no_sidecar_leads_to_the_sockets_of_chains(tmp_path):
+    text = f"""
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: x, namespace: default}}
+spec:
+  workloadSelector: {{labels: {{app: server}}}}
+  ingress: [{{port: {{number: 80, name: http}}, defaultEndpoint: "unix://{tmp_path}/sdc/api.sock"}}]
+"""
+    mesh = controller(settings=Settings(way_out=f"{tmp_path}/sdc/out"))
+    await mesh.start()
+
+    with pytest.raises(DocumentError, match="where running chains have their own sockets"):
+        await mesh.apply(parse.parse_with_origins(documents.parse(text, "x.yaml")))
