@@ -282,9 +282,16 @@ async def test_what_a_proxy_ended_is_listed_and_what_a_function_answered_is_not(
     await store.insert_logs(access(**about, status="503", details="via_upstream"))
     await store.insert_logs(access(**about, status="403", details="rbac_access_denied_matched_policy[none]"))
     await store.insert_logs(access(direction="inbound", flags="NR", downstream_local="10.0.0.1:1", status="0"))
+    await store.insert_logs(
+        access(flags="-", details="-", downstream_local="10.0.0.1:2", downstream_failure="TLS_error")
+    )
 
     found = await query.lost(store, query.Window(function="losing"))
 
-    assert [(one.what, one.status) for one in found] == [("GET /x", 403), ("tcp to 10.0.0.1:1", 0)]
+    assert [(one.what, one.status) for one in found] == [
+        ("GET /x", 403),
+        ("tcp to 10.0.0.1:1", 0),
+        ("tcp to 10.0.0.1:2", 0),
+    ]
     assert found[0].why == "denied: no AuthorizationPolicy of the workload allows it"
     assert all(one.workload == "losing-v1" for one in found)

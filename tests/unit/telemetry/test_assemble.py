@@ -225,7 +225,9 @@ SERVER = proxy("a", "", "Server", "", at=0, ms=10, workload="gateway")
 
 
 def test_a_trace_that_no_policy_keeps_says_so_and_speaks_of_no_loss():
-    found = assemble("t", [], [record("a", "gateway", spans_kept="10 %"), record("b", spans_kept="10 %")])
+    function = record("", log="access", upstream="10.96.0.9:9180")
+    sent = record("b", direction="outbound", spans_kept="10 %")
+    found = assemble("t", [], [record("a", "gateway", spans_kept="10 %"), sent, function])
 
     assert found.incomplete_because == (
         "'gateway' keeps the spans of 10 % of all traces, and this one is not among them",

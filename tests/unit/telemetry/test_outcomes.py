@@ -56,6 +56,10 @@ CASES = {
         {"flags": "NR", "details": "filter_chain_not_found", "downstream_failure": "TLS_error:HTTP_REQUEST"},
         "no filter chain takes it: plaintext where only mutual TLS is taken, or an unknown server name",
     ),
+    "a client without a certificate": (
+        {"flags": "-", "details": "-", "downstream_failure": "TLS_error:|PEER_DID_NOT_RETURN_A_CERTIFICATE"},
+        "the client's TLS was not accepted (TLS error:|PEER DID NOT RETURN A CERTIFICATE)",
+    ),
     "no cluster": (
         {"flags": "NC", "upstream_cluster": SERVER},
         "the route leads to server.default:9180, which this proxy does not know",

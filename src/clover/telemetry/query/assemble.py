@@ -254,6 +254,8 @@ def _records_without(tree: _Tree, logs: Sequence[LogLine]) -> Iterator[str]:
             yield f"{_place(span)} has span {span.span_id}, whose access log record is missing"
     # What a sidecar answered itself (no route, a redirect) was sent to no cluster, and was seen all the same.
     sending = {span.workload for span in servers if _to_peer(span)}
+    # And a record of it is enough: what is missing beside it has been told above.
+    sending |= {line.workload for line in records if line.attributes.get("direction") == "outbound"}
     for line in logs:
         asked = line.attributes.get("upstream", "")
         if line.attributes.get("log") == "access" and _ADDRESS.search(asked) and line.workload not in sending:

@@ -14,6 +14,7 @@ _ENDED = """(
             LogAttributes['flags'] NOT IN ('', '-')
             OR LogAttributes['details'] NOT IN ('', '-', 'via_upstream', 'direct_response')
             OR LogAttributes['terminal'] NOT IN ('', '-')
+            OR LogAttributes['downstream_failure'] NOT IN ('', '-')
             OR LogAttributes['route'] = 'block_all')"""
 """Not so: what a function answered, and what a policy is meant to answer."""
 

@@ -35,6 +35,8 @@ def _reasons(record: _Record) -> Iterator[str]:
     for word, text in _DETAILS.items():
         if word in said:
             yield text
+    if failure := record.get("downstream_failure", "").strip("-"):
+        yield f"the client's TLS was not accepted ({_plain(failure)})"
     if record.get("route") == "block_all":
         yield f"{_to(record)} is no service of the mesh, and only those may be called (REGISTRY_ONLY)"
 
