@@ -106,7 +106,8 @@ def ports_speak_one_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]
         findings = (
             finding
             for owner, earlier in _earlier_at_port(resource, index, mesh)
-            if owner is not resource or _family(server) != _family(earlier)
+            # What `ports_are_opened_once` tells of one Gateway's own hosts; connections of TCP say no host.
+            if owner is not resource or _family(server) != _family(earlier) or _family(server) == "TCP"
             for finding in _together(server, earlier, index, resources.key(owner).partition("/")[2])
         )
         yield from islice(findings, 1)

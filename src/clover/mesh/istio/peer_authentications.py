@@ -57,14 +57,14 @@ def ports_belong_to_workloads(resource: PeerAuthentication, mesh: Mesh) -> Itera
     """A port that nothing serves is protected from nobody."""
     workloads = _workloads(resource, mesh)
     served = {
-        port.number
+        port.target
         for service in mesh.registry.services
         for workload in workloads
         if workload.serves(service)
         for port in service.ports
     }
     for port in resource.spec.port_level_mtls:
-        if workloads and int(port) not in served:
+        if workloads and int(port) not in served and mesh.registry.complete:
             shown = ", ".join(map(str, sorted(served))) or "none"
             yield Finding(
                 code="CLV4231",

@@ -160,7 +160,7 @@ def the_rest_goes_somewhere(resource: Sidecar, mesh: Mesh) -> Iterator[Finding]:
     path: Path = ("spec", "outboundTrafficPolicy", "egressProxy")
     service = service_at(mesh.registry, destination.host, resource.metadata.namespace)
     if service is None:
-        yield unknown_host(destination.host, (*path, "host"), mesh)
+        yield unknown_host(destination.host, (*path, "host"), mesh, namespace=resource.metadata.namespace)
         return
     numbers = [port.number for port in service.ports]
     if destination.port is None and len(numbers) != 1:

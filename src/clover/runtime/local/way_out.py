@@ -28,6 +28,8 @@ WAYS, CONTROL = "ways.json", "control.sock"
 CONNECT_S = 5.0
 _CHUNK = 65536
 _MODE = 0o600
+_METADATA = ipaddress.ip_network("fd00:ec2::/32")
+"""Where a cloud tells a machine its secrets, beside the link-local addresses."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +130,9 @@ async def dial(way: Way) -> socket.socket:
         try:
             async with asyncio.timeout(CONNECT_S):
                 await loop.sock_connect(connection, address)
+        except asyncio.CancelledError:
+            connection.close()
+            raise
         except OSError as refused:
             connection.close()
             failure = OSError(f"{address[0]}: {os.strerror(refused.errno) if refused.errno else 'no answer'}")
@@ -143,7 +148,7 @@ def may_be_dialled(address: str, *, loopback: bool) -> bool:
         ip = ip.ipv4_mapped
     if ip.is_loopback:
         return loopback
-    return not (ip.is_unspecified or ip.is_link_local or ip.is_multicast)
+    return not (ip.is_unspecified or ip.is_link_local or ip.is_multicast or ip in _METADATA)
 
 
 def ways_in(text: str) -> dict[str, Way]:

@@ -4,6 +4,7 @@ import pytest
 
 from clover.errors import DocumentError
 from clover.mesh import ir
+from clover.mesh.istio.registry import ServicePort
 from clover.mesh.translate import proxies_from
 from harness import policies
 from harness.policies import REGISTRY, destination_rule
@@ -86,6 +87,22 @@ def test_policies_for_different_workloads_do_not_compete():
 )
 def test_a_policy_for_nobody_is_a_warning(document):
     assert [(code, severity) for code, severity, _ in said(document) if code == "CLV4231"] == [("CLV4231", "warning")]
+
+
+def test_a_port_is_the_workloads_own_whatever_callers_dial():
+    registry = policies.with_ports(ServicePort(number=80, target_port=8080))
+    told = {
+        port: [
+            problem.code
+            for problem in policies.problems(
+                peers(f"selector: {{matchLabels: {{app: server}}}}, portLevelMtls: {{{port}: {{mode: STRICT}}}}"),
+                registry=registry,
+            )
+        ]
+        for port in (80, 8080)
+    }
+
+    assert (told[80], told[8080]) == (["CLV4231"], [])
 
 
 def test_ports_that_no_service_leads_to_have_modes_as_well():

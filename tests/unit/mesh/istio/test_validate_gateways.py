@@ -145,6 +145,13 @@ def test_a_port_speaks_plain_http_or_tls():
     ]
 
 
+def test_servers_of_tcp_share_no_port_whatever_their_hosts():
+    found = said(server(9000, protocol="TCP", hosts="a.com"), server(9000, protocol="TCP", hosts="b.com", name="b"))
+    what = "port 9000 is taken by Gateway 'default/second', and TCP connections cannot be told apart"
+
+    assert ("CLV4209", "error", f"'spec.servers[1]': {what}") in found
+
+
 def test_servers_with_tls_share_a_port_for_different_hosts():
     assert said(secured(hosts="a.com"), secured(hosts="b.com", name="b")) == []
 

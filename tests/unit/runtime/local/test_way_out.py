@@ -136,6 +136,8 @@ async def test_a_way_whose_endpoint_changes_leads_to_the_new_one(folder):
         ("169.254.169.254", False),
         ("fe80::1%eth0", False),
         ("224.0.0.1", False),
+        ("fd00:ec2::254", False),
+        ("fd00::1", True),
     ],
 )
 def test_what_is_outside(address, outside):

@@ -61,7 +61,7 @@ def registry_from(objects: Iterable[Object], resources: Iterable[Resource]) -> R
             name=one.name,
             namespace=one.namespace,
             address=_address(240, number),
-            ports=tuple(ServicePort(number=port.port, name=port.name) for port in one.value.spec.ports or ()),
+            ports=tuple(map(_port, one.value.spec.ports or ())),
             selector=one.value.spec.selector or {},
         )
         for number, one in enumerate(found)
@@ -71,6 +71,12 @@ def registry_from(objects: Iterable[Object], resources: Iterable[Resource]) -> R
     workloads = tuple(_workloads(found, gateways))
     entrances = tuple(_entrances(gateways, workloads))
     return Registry(chain="", services=services, workloads=(*workloads, *entrances), complete=False)
+
+
+def _port(port: kubernetes.Port) -> ServicePort:
+    """Return a port; where its target is a name, which only the pods know, it is taken to be the same."""
+    target = port.target_port if isinstance(port.target_port, int) else None
+    return ServicePort(number=port.port, name=port.name, app_protocol=port.app_protocol or "", target_port=target)
 
 
 def _workloads(found: tuple[Object, ...], gateways: list[dict[str, str]]) -> Iterator[Workload]:
