@@ -13,7 +13,7 @@ from clover.cli.answers import DeleteAnswer
 
 def delete(
     resource: Annotated[
-        str, typer.Argument(metavar="KIND/NAME", help="For example virtualservice/http-lb, or vs/http-lb.")
+        list[str], typer.Argument(metavar="KIND/NAME", help="For example virtualservice/http-lb, or vs/http-lb.")
     ],
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; none: the chain's.")] = "",
     chain: api.ChainOption = "",

@@ -34,13 +34,15 @@ class Format(StrEnum):
 
 
 def get(
-    resource: Annotated[str, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, or one resource; none: all.")] = "",
+    resource: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, or one resource; none: all.")
+    ] = None,
     output: Annotated[Format, typer.Option("--output", "-o", help="How to print them.")] = Format.TABLE,
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only those of this namespace.")] = "",
     chain: api.ChainOption = "",
 ) -> None:
     """Print the Istio resources that the chain's mesh obeys."""
-    kind, name = kinds.resource_named(resource)
+    kind, name = kinds.resource_named(resource or [])
     query = {"kind": kind, "name": name, "namespace": namespace}
     answer: ResourcesAnswer = api.find(chain).get("/v1/resources", query)
     match output:
@@ -49,7 +51,8 @@ def get(
         case Format.YAML:
             print("---\n".join(map(yaml_text.dump, answer["items"])), end="")
         case Format.JSON:
-            printing.print_json(answer["items"][0] if name and len(answer["items"]) == 1 else answer)
+            one = name and len(answer["items"]) == 1
+            printing.print_json(answer["items"][0] if one else {"apiVersion": "v1", "kind": "List", **answer})
 
 
 def lines(items: Sequence[Mapping[str, Any]]) -> Iterator[Text]:

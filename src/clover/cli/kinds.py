@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clover.errors import DocumentError, Problem
 
 _NETWORKING, _SECURITY, _TELEMETRY = "networking.istio.io", "security.istio.io", "telemetry.istio.io"
@@ -35,25 +37,33 @@ def kind_named(word: str) -> str:
     return word
 
 
-def resource_named(text: str) -> tuple[str, str]:
-    """Return kind and name of `KIND/NAME`; the name is empty when only a kind is given."""
-    kind, _, name = text.partition("/")
+def resource_named(words: Sequence[str]) -> tuple[str, str]:
+    """
+    Return kind and name of `KIND`, `KIND/NAME` or `KIND NAME`; the name is empty when only a kind is given.
+
+    Raises DocumentError when there is more than that.
+    """
+    kind, _, name = "/".join(words).partition("/")
+    if "/" in name:
+        raise DocumentError(_not_one(words))
     return kind_named(kind), name
 
 
-def one_resource_named(text: str) -> tuple[str, str]:
-    """Return kind and name of `KIND/NAME`, both given. Raises DocumentError."""
-    kind, name = resource_named(text)
-    if not kind or not name or "/" in name:
-        raise DocumentError(
-            Problem(
-                code="CLV5206",
-                where="KIND/NAME",
-                what=f"the resource is {text!r}, expected a kind and a name",
-                hint="for example: virtualservice/http-lb",
-            )
-        )
+def one_resource_named(words: Sequence[str]) -> tuple[str, str]:
+    """Return kind and name of `KIND/NAME` or `KIND NAME`, both given. Raises DocumentError."""
+    kind, name = resource_named(words)
+    if not kind or not name:
+        raise DocumentError(_not_one(words))
     return kind, name
+
+
+def _not_one(words: Sequence[str]) -> Problem:
+    return Problem(
+        code="CLV5206",
+        where="KIND/NAME",
+        what=f"the resource is {' '.join(words)!r}, expected a kind and a name",
+        hint="for example: virtualservice/http-lb",
+    )
 
 
 def label(kind: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""`clover render PATH`: print the Kubernetes Services and Istio resources that a chain means."""
+"""`clover render PATH [KIND[/NAME]]`: print the Kubernetes Services and Istio resources that a chain means."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from clover.cli import output
+from clover.cli import kinds, output
+from clover.errors import DocumentError, Problem
 from clover.mesh.istio import from_chain
 from clover.mesh.istio import render as istio
 from clover.spec import load
@@ -24,13 +25,23 @@ class Format(StrEnum):
 
 def render(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Chain file, or folder with a chain.yaml.")],
+    resource: Annotated[
+        list[str] | None, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, or one resource; none: all.")
+    ] = None,
     form: Annotated[
         Format, typer.Option("--output", "-o", help="'yaml': one document each; 'json': one List.")
     ] = Format.YAML,
 ) -> None:
     """Print the Istio resources that a chain means, and the Services that they speak of."""
     chain = load.load(path)
-    documents = [*from_chain.services_from(chain), *map(istio.render, from_chain.resources_from(chain))]
+    kind, name = kinds.resource_named(resource or [])
+    everything = [*from_chain.services_from(chain), *map(istio.render, from_chain.resources_from(chain))]
+    documents = [
+        one for one in everything if kind.lower() in ("", one["kind"].lower()) and name in ("", one["metadata"]["name"])
+    ]
+    if not documents:
+        about = f"{kind}/{name}" if name else kind
+        raise DocumentError(Problem(code="CLV4404", where=str(path), what=f"the chain means no {about}"))
     if form is Format.JSON:
         output.print_json({"apiVersion": "v1", "kind": "List", "items": documents})
     else:

@@ -15,6 +15,7 @@ from clover.kit import unix_http
 from clover.kit.documents import Document
 from clover.mesh.controller import Controller, Outcome, unknown_kind
 from clover.mesh.istio import parse, render
+from clover.mesh.istio.analysis import kubernetes
 from clover.mesh.istio.resources import KINDS, full_kind
 from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
@@ -92,7 +93,7 @@ class RunningNode:
 
     async def apply(self, documents: Sequence[tuple[str, str]], *, dry_run: bool) -> Json:
         """Apply resources, all or none; every document that is wrong is reported."""
-        found, malformed = _documents(documents)
+        found, malformed = documents_in(documents)
         parsed, wrong = parse.inspect(found, namespace=self.namespace)
         try:
             outcome = await self.controller.apply(parsed, unreadable=(*malformed, *wrong), dry_run=dry_run)
@@ -201,13 +202,13 @@ class RunningNode:
         return workload_row(plan, self.statuses[plan.name], sidecars.get(plan.name))
 
 
-def _documents(texts: Sequence[tuple[str, str]]) -> tuple[list[Document], list[Problem]]:
-    """Parse every text; return what could be read, and why the rest could not."""
+def documents_in(texts: Sequence[tuple[str, str]]) -> tuple[list[Document], list[Problem]]:
+    """Parse every text, and the items of a `List` in it; return what could be read, and why the rest could not."""
     found: list[Document] = []
     problems: list[Problem] = []
     for name, text in texts:
         try:
-            found += yaml.parse(text, name)
+            found += (item for document in yaml.parse(text, name) for item in kubernetes.items_of(document))
         except DocumentError as failure:
             problems += failure.problems
     return found, problems
@@ -221,7 +222,7 @@ def _broken(plan: WorkloadPlan, status: WorkloadStatus) -> Iterator[Problem]:
             code="CLV5105",
             where="gateway",
             what="no Gateway resource opens a port on the host: nothing can enter the chain",
-            hint="clover render prints the chain's own Gateway; clover apply brings it back",
+            hint="clover render PATH gateway | clover apply - brings the chain's own back",
         )
     parts = [
         (f"sidecar of {plan.name}", "sidecar", status.sidecar),

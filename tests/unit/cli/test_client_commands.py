@@ -210,8 +210,31 @@ def test_delete_wants_a_kind_and_a_name(clover, bring_up, node):
 
     assert clover("delete", "vs/http-lb") == (0, "virtualservice/http-lb deleted, acknowledged in 3.00 ms\n", "")
     assert node.asked == [("VirtualService", "http-lb", "")]
-    for wrong in ("vs", "vs/", "/x", "a/b/c"):
-        assert clover("delete", wrong)[0] == 2
+    for wrong in (["vs"], ["vs/"], ["/x"], ["a/b/c"], ["vs", "a", "b"], ["vs/a", "b"], []):
+        assert clover("delete", *wrong)[0] == 2
+
+
+def test_kind_and_name_may_be_two_words_as_kubectl_takes_them(clover, bring_up, node):
+    bring_up("sdc")
+
+    assert clover("get", "vs", "http-lb")[0] == clover("delete", "vs", "http-lb", "-n", "shop")[0] == 0
+    assert node.asked == [("VirtualService", "http-lb", ""), ("VirtualService", "http-lb", "shop")]
+
+
+def test_what_get_prints_as_json_is_a_list_as_kubectl_prints_it(clover, bring_up):
+    bring_up("sdc")
+
+    said = json.loads(clover("get", "-o", "json")[1])
+
+    assert (said["apiVersion"], said["kind"], len(said["items"])) == ("v1", "List", 1)
+
+
+def test_apply_takes_files_as_kubectl_does(clover, bring_up, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "a.yaml").write_text("kind: A")
+
+    assert clover("apply", "-f", str(tmp_path / "a.yaml")) == clover("apply", str(tmp_path / "a.yaml"))
+    assert "name a file, a folder, or - for standard input" in clover("apply")[2]
 
 
 def test_proxy_asks_the_sidecar_of_one_version(clover, bring_up, node):

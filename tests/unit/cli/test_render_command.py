@@ -37,6 +37,27 @@ def test_json_is_one_list_of_the_same(chain_file, capsys):
     assert json.loads(capsys.readouterr().out) == {"apiVersion": "v1", "kind": "List", "items": documents}
 
 
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (["vs"], [("VirtualService", "sdc"), ("VirtualService", "waf")]),
+        (["vs/waf"], [("VirtualService", "waf")]),
+        (["service", "cache"], [("Service", "cache")]),
+    ],
+)
+def test_one_kind_or_one_resource_is_rendered_by_the_names_that_get_takes(chain_file, capsys, words, found):
+    assert main(["render", str(chain_file), *words]) == 0
+
+    documents = yaml.safe_load_all(capsys.readouterr().out)
+    assert [(one["kind"], one["metadata"]["name"]) for one in documents] == found
+
+
+def test_what_a_chain_does_not_mean_is_not_rendered(chain_file, capsys):
+    assert main(["render", str(chain_file), "ra/x"]) == 2
+
+    assert "the chain means no RequestAuthentication/x [CLV4404]" in capsys.readouterr().err
+
+
 def test_a_chain_that_is_not_sound_is_not_rendered(chain_file, capsys):
     chain_file.write_text(CHAIN.replace("to: lb,", "to: lbb,"), encoding="utf-8")
 
