@@ -40,6 +40,10 @@ class Pair:
     received: Received
     backend: int
     stop_control: Callable[[], Awaitable[None]]
+    socket: Path
+    """Where the control plane listens, or may listen again."""
+    limits: ir.Limits = field(default_factory=ir.Limits)
+    """Of the client's connections to the server's sidecar."""
     port: int = field(default_factory=free_port)
     inbound: int = field(default_factory=free_port)
     authority: Authority = field(default_factory=lambda: Authority("cluster.local", now=time.time()))
@@ -93,7 +97,7 @@ class Pair:
             principal=svid.principal,
             outbound=(outbound,),
             tables=(proxies.table(route, name=table),) if table else (),
-            clusters=(ir.Cluster(name=CLUSTER, protocol=protocol, tls=tls),),
+            clusters=(ir.Cluster(name=CLUSTER, protocol=protocol, tls=tls, limits=self.limits),),
             endpoints=(ir.Endpoints(cluster=CLUSTER, members=(member,)),),
         )
         return _only(proxy, listeners.outbound_name(outbound), self.port, svid, roots)
@@ -157,6 +161,7 @@ async def pair(backend: int) -> AsyncIterator[Pair]:
                 received=received,
                 backend=backend,
                 stop_control=controlling.aclose,
+                socket=directory / "xds.sock",
             )
 
 
