@@ -280,6 +280,7 @@ async def test_what_a_proxy_ended_is_listed_and_what_a_function_answered_is_not(
 
     about = {"direction": "inbound", "method": "GET", "path": "/x", "flags": "-"}
     await store.insert_logs(access(**about, status="503", details="via_upstream"))
+    await store.insert_logs(access(**{**about, "flags": "DI"}, status="200", details="via_upstream"))
     await store.insert_logs(access(**about, status="403", details="rbac_access_denied_matched_policy[none]"))
     await store.insert_logs(access(direction="inbound", flags="NR", downstream_local="10.0.0.1:1", status="0"))
     await store.insert_logs(

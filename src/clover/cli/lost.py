@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
 
 from clover.cli import api, events, render_events
+
+SETTLE_S = 1.0
+"""How long the record of a request may be on its way: proxies send theirs twice a second."""
 
 
 def lost(
@@ -19,8 +23,10 @@ def lost(
     as_json: api.JsonOption = False,
 ) -> None:
     """List requests and connections that a proxy ended itself, the newest last, with the reason."""
+    running = api.find(chain)
+    time.sleep(SETTLE_S)
     events.show(
-        api.find(chain),
+        running,
         "lost",
         events.query(since=since, function=function, limit=limit),
         follow=False,

@@ -301,7 +301,8 @@ kind: PeerAuthentication
 metadata: {name: default, namespace: default}
 spec: {mtls: {mode: DISABLE}}
 """
-    text = policy("a", [by(namespaces=["default"])], selector={"matchLabels": {"app": "server"}})
+    asking = by(namespaces=["default"])
+    text = policy("a", [asking, {**asking, **to(paths=["/x"])}], selector={"matchLabels": {"app": "server"}})
 
     assert [code for code, _ in told(text + off)] == ["CLV4261"]
     assert told(text) == []

@@ -21,6 +21,20 @@ CASES = {
         {"details": "rbac_access_denied_matched_policy[none]", "allow_policies": "default/a, default/b"},
         "denied: no AuthorizationPolicy of the workload allows it (ALLOW policies: default/a, default/b)",
     ),
+    "policies that do not allow it to a caller": (
+        {
+            "details": "rbac_access_denied_matched_policy[none]",
+            "allow_policies": "default/a",
+            "direction": "inbound",
+            "peer": "spiffe://cluster.local/ns/default/sa/ids",
+        },
+        "denied: no AuthorizationPolicy of the workload allows it to cluster.local/ns/default/sa/ids "
+        "(ALLOW policies: default/a)",
+    ),
+    "policies that do not allow it to a caller in plaintext": (
+        {"terminal": "rbac_access_denied_matched_policy[none]", "direction": "inbound", "peer": "-"},
+        "denied: no AuthorizationPolicy of the workload allows it to a caller without an identity (plaintext)",
+    ),
     "an authorizer that cannot be asked": (
         {
             "details": "rbac_access_denied_matched_policy[istio-ext-authz-default-ns[foo]-policy[x]-rule[0]"

@@ -200,11 +200,12 @@ def identities_are_proven(resource: AuthorizationPolicy, mesh: Mesh) -> Iterator
     plain = (
         [workload.name for workload in chosen(resource, mesh).values() if _is_plain(workload, mesh)] if asking else []
     )
-    for path in asking if plain else ():
+    if plain:  # once for a policy: of a chain every rule asks
         yield Finding(
             code="CLV4261",
-            path=path,
+            path=asking[0],
             what=f"a PeerAuthentication switches mutual TLS off at {_few(plain)}; there, nobody has an identity",
+            hint="let the PeerAuthentication say 'STRICT' or 'PERMISSIVE' there",
             severity="warning",
         )
 

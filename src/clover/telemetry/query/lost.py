@@ -11,12 +11,12 @@ from clover.telemetry.query.events import Window
 from clover.telemetry.query.outcomes import why
 
 _ENDED = """(
-            LogAttributes['flags'] NOT IN ('', '-')
+            LogAttributes['flags'] NOT IN ('', '-', 'DI')
             OR LogAttributes['details'] NOT IN ('', '-', 'via_upstream', 'direct_response')
             OR LogAttributes['terminal'] NOT IN ('', '-')
             OR LogAttributes['downstream_failure'] NOT IN ('', '-')
             OR LogAttributes['route'] = 'block_all')"""
-"""Not so: what a function answered, and what a policy is meant to answer."""
+"""Not so: what a function answered, also after a delay that a rule makes, and what a policy is meant to answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

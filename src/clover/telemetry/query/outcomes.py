@@ -58,7 +58,7 @@ def _denials(said: str, record: _Record) -> Iterator[str]:
             yield f"denied by {rule}" + (", whose authorizer cannot be asked" if unanswerable else "")
         else:
             known = record.get("allow_policies", "").strip("-")
-            yield "denied: no AuthorizationPolicy of the workload allows it" + (
+            yield f"denied: no AuthorizationPolicy of the workload allows it{_caller(record)}" + (
                 f" (ALLOW policies: {known})" if known else ""
             )
     if match := _TOKEN.search(said):
@@ -67,6 +67,14 @@ def _denials(said: str, record: _Record) -> Iterator[str]:
         if word in said:
             rule = _rule(record.get("asked_for", ""))
             yield text + (f", asked for {rule}" if rule else "")
+
+
+def _caller(record: _Record) -> str:
+    """Return to whom a sidecar does not allow it, in the words of a policy; '' when that is not known."""
+    if record.get("direction") != "inbound" or "peer" not in record:
+        return ""
+    principal = record["peer"].strip("-").removeprefix("spiffe://")
+    return f" to {principal}" if principal else " to a caller without an identity (plaintext)"
 
 
 def _rule(name: str) -> str:
