@@ -270,7 +270,7 @@ class AuthorizationPolicy(SecurityResource):
     """Istio's AuthorizationPolicy."""
 
     kind: Literal["AuthorizationPolicy"] = "AuthorizationPolicy"
-    spec: AuthorizationPolicySpec = AuthorizationPolicySpec()
+    spec: AuthorizationPolicySpec = AuthorizationPolicySpec.model_construct()
 
     @property
     def dry_run(self) -> bool:

@@ -86,4 +86,4 @@ class GRPCRoute(GatewayApiResource):
     api_versions = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2")
 
     kind: Literal["GRPCRoute"] = "GRPCRoute"
-    spec: GRPCRouteSpec = GRPCRouteSpec()
+    spec: GRPCRouteSpec = GRPCRouteSpec.model_construct()

@@ -53,7 +53,7 @@ class PathMatch(Part):
 class HTTPRouteMatch(Part):
     """Which requests a rule takes: all of its tests hold."""
 
-    path: PathMatch = PathMatch()
+    path: PathMatch = PathMatch.model_construct()
     headers: tuple[ValueMatch, ...] = Field(default=(), max_length=16)
     query_params: tuple[ValueMatch, ...] = Field(default=(), max_length=16)
     method: Literal["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"] | None = None
@@ -143,7 +143,7 @@ class HTTPRouteRule(Part):
     """Empty: every request."""
     filters: tuple[HTTPRouteFilter, ...] = Field(default=(), max_length=16)
     backend_refs: tuple[BackendRef, ...] = Field(default=(), max_length=16)
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = Timeouts.model_construct()
 
 
 class HTTPRouteSpec(Part):
@@ -154,7 +154,7 @@ class HTTPRouteSpec(Part):
     parent_refs: tuple[ParentReference, ...] = Field(default=(), max_length=32)
     hostnames: tuple[Hostname, ...] = Field(default=(), max_length=16)
     """Empty: those of the listener."""
-    rules: tuple[HTTPRouteRule, ...] = Field(default=(HTTPRouteRule(),), min_length=1, max_length=16)
+    rules: tuple[HTTPRouteRule, ...] = Field(default=(HTTPRouteRule.model_construct(),), min_length=1, max_length=16)
 
     @model_validator(mode="after")
     def _has_not_too_many_matches(self) -> Self:
@@ -167,4 +167,4 @@ class HTTPRoute(GatewayApiResource):
     """The Gateway API's HTTPRoute."""
 
     kind: Literal["HTTPRoute"] = "HTTPRoute"
-    spec: HTTPRouteSpec = HTTPRouteSpec()
+    spec: HTTPRouteSpec = HTTPRouteSpec.model_construct()

@@ -49,7 +49,7 @@ class RouteGroupKind(Part):
 class AllowedRoutes(Part):
     """Which routes may be attached to a listener."""
 
-    namespaces: RouteNamespaces = RouteNamespaces()
+    namespaces: RouteNamespaces = RouteNamespaces.model_construct()
     kinds: tuple[RouteGroupKind, ...] = Field(default=(), max_length=8)
     """Empty: all that the protocol can carry."""
 
@@ -138,7 +138,7 @@ class Listener(Part):
     protocol: NonEmpty
     tls: ListenerTLS | None = None
     """None: plain text."""
-    allowed_routes: AllowedRoutes = AllowedRoutes()
+    allowed_routes: AllowedRoutes = AllowedRoutes.model_construct()
 
 
 class GatewayAddress(Part):

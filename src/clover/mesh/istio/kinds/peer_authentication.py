@@ -54,4 +54,4 @@ class PeerAuthentication(SecurityResource):
     """Istio's PeerAuthentication."""
 
     kind: Literal["PeerAuthentication"] = "PeerAuthentication"
-    spec: PeerAuthenticationSpec = PeerAuthenticationSpec()
+    spec: PeerAuthenticationSpec = PeerAuthenticationSpec.model_construct()

@@ -77,4 +77,4 @@ class RequestAuthentication(SecurityResource):
     """Istio's RequestAuthentication."""
 
     kind: Literal["RequestAuthentication"] = "RequestAuthentication"
-    spec: RequestAuthenticationSpec = RequestAuthenticationSpec()
+    spec: RequestAuthenticationSpec = RequestAuthenticationSpec.model_construct()

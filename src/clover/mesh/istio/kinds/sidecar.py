@@ -63,4 +63,4 @@ class Sidecar(NetworkingResource):
     """Istio's Sidecar."""
 
     kind: Literal["Sidecar"] = "Sidecar"
-    spec: SidecarSpec = SidecarSpec()
+    spec: SidecarSpec = SidecarSpec.model_construct()

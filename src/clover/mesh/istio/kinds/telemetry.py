@@ -69,7 +69,7 @@ class Tracing(Part):
 
     unsupported = frozenset({"disableContextPropagation", "enableIstioTags"})
 
-    match: ModeSelector = ModeSelector()
+    match: ModeSelector = ModeSelector.model_construct()
     providers: tuple[ProviderRef, ...] = ()
     random_sampling_percentage: Percentage | None = None
     disable_span_reporting: StrictBool | None = None
@@ -89,7 +89,7 @@ class LogFilter(Part):
 class AccessLogging(Part):
     """Whether requests are logged; the last entry that is for a proxy and a side of its requests decides."""
 
-    match: ModeSelector = ModeSelector()
+    match: ModeSelector = ModeSelector.model_construct()
     providers: tuple[ProviderRef, ...] = ()
     disabled: StrictBool = False
     filter: LogFilter | None = None
@@ -139,7 +139,7 @@ class TagOverride(Part):
 class MetricsOverrides(Part):
     """How some metrics differ from what they are by default."""
 
-    match: MetricSelector = MetricSelector()
+    match: MetricSelector = MetricSelector.model_construct()
     disabled: StrictBool | None = None
     tag_overrides: dict[str, TagOverride] = Field(default_factory=dict)
 
@@ -169,4 +169,4 @@ class Telemetry(TelemetryResource):
     """Istio's Telemetry."""
 
     kind: Literal["Telemetry"] = "Telemetry"
-    spec: TelemetrySpec = TelemetrySpec()
+    spec: TelemetrySpec = TelemetrySpec.model_construct()

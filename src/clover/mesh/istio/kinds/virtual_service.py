@@ -91,8 +91,8 @@ class HeaderOperations(Part):
 class Headers(Part):
     """Changes to the headers of a request and its response."""
 
-    request: HeaderOperations = HeaderOperations()
-    response: HeaderOperations = HeaderOperations()
+    request: HeaderOperations = HeaderOperations.model_construct()
+    response: HeaderOperations = HeaderOperations.model_construct()
 
 
 class HTTPRouteDestination(Part):
@@ -101,7 +101,7 @@ class HTTPRouteDestination(Part):
     destination: Destination
     weight: Share = 0
     """A single destination gets everything, whatever its weight."""
-    headers: Headers = Headers()
+    headers: Headers = Headers.model_construct()
 
 
 class RegexRewrite(Part):
@@ -312,7 +312,7 @@ class HTTPRoute(Part):
     direct_response: HTTPDirectResponse | None = None
     delegate: Delegate | None = None
     rewrite: HTTPRewrite | None = None
-    headers: Headers = Headers()
+    headers: Headers = Headers.model_construct()
     timeout: Duration | None = None
     retries: HTTPRetry | None = None
     fault: HTTPFaultInjection | None = None
