@@ -115,6 +115,16 @@ class Chain:
             for version in function.versions:
                 yield function, version
 
+    def authorizers(self) -> frozenset[str]:
+        """Return the functions that the mesh's extension providers ask: any workload may have to."""
+        asked = (
+            one.service.rpartition("/")[2].split(".")
+            for provider in self.mesh.config.extension_providers
+            for one in (provider.envoy_ext_authz_grpc, provider.envoy_ext_authz_http)
+            if one is not None
+        )
+        return frozenset(name for name, *rest in asked if name in self.functions and rest[:1] in ([], [self.namespace]))
+
 
 def workload_name(function: Function, version: Version) -> str:
     """Return the workload's name: the function's own when it has one version, else `http-lb-v1`."""

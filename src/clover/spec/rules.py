@@ -325,8 +325,8 @@ def every_function_is_reachable(chain: Chain, *, unreadable: frozenset[str] = fr
     """A function that no request can reach is a mistake, though a harmless one."""
     if unreadable or tuple(targets_exist(chain)):
         return  # what is wrong may well be what should lead there
-    reached = {chain.gateway.to}
-    waiting = [chain.gateway.to]
+    reached = {chain.gateway.to, *chain.authorizers()}
+    waiting = list(reached)
     while waiting:
         for target, _ in _next(chain, waiting.pop()):
             if target not in reached:

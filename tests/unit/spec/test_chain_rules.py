@@ -676,3 +676,11 @@ def test_all_problems_come_at_once_in_the_order_of_the_file():
         ("CLV1204", "chain.yaml:9:38"),
         ("CLV1213", "chain.yaml:10:29"),
     ]
+
+
+def test_an_authorizer_of_the_mesh_gets_requests_though_nothing_leads_to_it():
+    provider = "{name: mine, envoyExtAuthzGrpc: {service: b.default.svc.cluster.local, port: 9180}}"
+    mesh = f"  mesh: {{config: {{extensionProviders: [{provider}]}}}}\n"
+
+    assert codes(check_functions(SERVER, "b: {type: server}")) == ["CLV1214"]
+    assert check_functions(SERVER, "b: {type: server}", gateway=GATEWAY + mesh) == ()

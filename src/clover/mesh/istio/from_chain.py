@@ -33,6 +33,7 @@ GATEWAY_LABELS = {"istio": "ingressgateway"}
 """Labels of the gateway's workload, as in Istio's own installation."""
 GATEWAY_ACCOUNT = "gateway"
 AGENT_ACCOUNT = "control-agent"
+_EVERYBODY = "*"
 REPORT_ALERTS = "/clover.control.v1.Ambassador/ReportAlerts"
 _LOOPBACK = "127.0.0.1"
 
@@ -147,14 +148,15 @@ def _permissions(chain: Chain) -> Iterator[AuthorizationPolicy]:
     """
     Yield who may call each function, unless the chain leaves that open.
 
-    Its data port is for those that the chain has before it, and its ambassador for the control agent. An IDS may
-    report its alerts to the firewall whose requests it is shown.
+    Its data port is for those that the chain has before it, and for all if it is an authorizer of the mesh; its
+    ambassador is for the control agent. An IDS may report its alerts to the firewall whose requests it is shown.
     """
     if chain.mesh.authorization == "none":
         return
     for function in chain.functions.values():
+        callers = [_EVERYBODY] if function.name in chain.authorizers() else _callers(chain, function)
         rules = [
-            _permission(chain, _callers(chain, function), port=function.port),
+            _permission(chain, callers, port=function.port),
             _permission(chain, [AGENT_ACCOUNT], port=CONTROL_PORT),
         ]
         if function.type is FunctionType.FIREWALL:

@@ -74,6 +74,16 @@ def test_an_ids_may_report_to_the_firewall_that_it_watches_for_and_nothing_else(
     )
 
 
+def test_an_authorizer_of_the_mesh_may_be_asked_by_every_workload():
+    provider = "{name: mine, envoyExtAuthzHttp: {service: %s, port: 9180}}"
+    mesh = f"  mesh: {{config: {{extensionProviders: [{provider}]}}}}\n"
+    for service in ("server", "server.default", "default/server.default.svc.cluster.local"):
+        found = rendered(load.parse(policies.CHAIN.replace(OPEN, mesh % service), "chain.yaml"))
+
+        assert found["AuthorizationPolicy/default/server"]["rules"][0] == may_call(9180, "*")
+        assert found["AuthorizationPolicy/default/lb"]["rules"][0] == may_call(9180, "waf")
+
+
 def test_a_chain_may_leave_open_who_calls_whom():
     mesh = "  mesh: {mtls: PERMISSIVE, authorization: none}\n"
     found = rendered(load.parse(policies.CHAIN.replace(OPEN, mesh), "chain.yaml"))
