@@ -35,6 +35,19 @@ CASES = {
         {"terminal": "rbac_access_denied_matched_policy[none]", "direction": "inbound", "peer": "-"},
         "denied: no AuthorizationPolicy of the workload allows it to a caller without an identity (plaintext)",
     ),
+    "nobody answers outside": (
+        {
+            "flags": "UC",
+            "direction": "outbound",
+            "upstream_cluster": "outbound|80||api.example",
+            "upstream_host": "/run/clover/sdc/out/192.0.2.1_80",
+        },
+        "api.example:80 cannot be reached from this machine, or closed the connection without an answer",
+    ),
+    "a server name that no gateway has": (
+        {"flags": "NR", "details": "-", "downstream_failure": "-", "direction": "gateway"},
+        "no filter chain takes it: plaintext where TLS is taken, or a server name that no Gateway has there",
+    ),
     "an authorizer that cannot be asked": (
         {
             "details": "rbac_access_denied_matched_policy[istio-ext-authz-default-ns[foo]-policy[x]-rule[0]"

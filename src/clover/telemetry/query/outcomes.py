@@ -91,6 +91,8 @@ def _unmatched(record: _Record) -> str:
     if "route_not_found" in details or record.get("method"):
         return f"no route for host {record.get('host') or '?'!r} and this path"
     if "HTTP_REQUEST" in failure or "WRONG_VERSION" in failure or not failure.strip("-"):
+        if record.get("direction") == "gateway":
+            return "no filter chain takes it: plaintext where TLS is taken, or a server name that no Gateway has there"
         return "no filter chain takes it: plaintext where only mutual TLS is taken, or an unknown server name"
     return f"no filter chain takes it ({_plain(failure)})"
 
@@ -127,6 +129,8 @@ def _broken(record: _Record) -> str:
     failure = record.get("upstream_failure", "")
     if "TLS" in failure or "CERTIFICATE" in failure:
         return _failed(record)
+    if record.get("upstream_host", "").startswith("/"):  # a socket of the way out: the node dials for it
+        return f"{_to(record)} cannot be reached from this machine, or closed the connection without an answer"
     if record.get("direction") == "outbound":
         return f"{_to(record)} closed the connection without an answer (plaintext towards mutual TLS looks like this)"
     return f"{_to(record)} closed the connection without an answer"
