@@ -11,7 +11,7 @@ from clover.kit import documents
 from clover.kit.documents import Document
 from clover.mesh.istio import from_chain, parse, resources, validate
 from clover.mesh.istio.analysis import inventory, kubernetes, services
-from clover.mesh.istio.analysis.headings import group_and_kind
+from clover.mesh.istio.analysis.headings import group_and_kind, items_of
 from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Gateway, Resource
 from clover.runtime import addressing
@@ -55,7 +55,7 @@ def _sorted(found: Iterable[Document]) -> _Sorted:
     """Tell documents apart."""
     wanted: list[Document] = []
     objects: list[Document] = []
-    everything = [item for document in found for item in kubernetes.items_of(document)]
+    everything = [item for document in found for item in items_of(document)]
     for document in everything:
         known = group_and_kind(document)
         if known in kubernetes.MODELS:

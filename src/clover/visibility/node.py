@@ -15,7 +15,7 @@ from clover.kit import unix_http
 from clover.kit.documents import Document
 from clover.mesh.controller import Controller, Outcome, unknown_kind
 from clover.mesh.istio import parse, render
-from clover.mesh.istio.analysis import kubernetes
+from clover.mesh.istio.analysis.headings import items_of
 from clover.mesh.istio.resources import KINDS, full_kind
 from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
@@ -208,7 +208,7 @@ def documents_in(texts: Sequence[tuple[str, str]]) -> tuple[list[Document], list
     problems: list[Problem] = []
     for name, text in texts:
         try:
-            found += (item for document in yaml.parse(text, name) for item in kubernetes.items_of(document))
+            found += (item for document in yaml.parse(text, name) for item in items_of(document))
         except DocumentError as failure:
             problems += failure.problems
     return found, problems

@@ -22,11 +22,6 @@ _SPIFFE = "spiffe://"
 _ANY = Text(kind=TextKind.REGEX, value=".+")
 
 
-def access_of(workload: Workload, registry: Registry, policies: Policies) -> Access:
-    """Return every authorization policy that is for a workload."""
-    return AccessTable(registry, policies).of(workload)
-
-
 class AccessTable:
     """Who may call whom: what a policy means is found out once, for all workloads that it is for."""
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from clover.mesh import ir
 from clover.mesh.istio import resources
 from clover.mesh.istio.claims import claim_path
-from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB
+from clover.mesh.istio.headers import HOST_HEADERS
+from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, TrafficPolicy
 from clover.mesh.istio.kinds.virtual_service import (
     GRPC_STATUSES,
     CorsPolicy,
@@ -33,7 +34,6 @@ DEFAULT_RETRIES = ir.Retries(
     conditions=("connect-failure", "refused-stream", "unavailable", "cancelled", "retriable-status-codes"),
 )
 """What Istio does when nobody says anything about retries."""
-HOST_HEADERS = frozenset({"host", ":authority"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

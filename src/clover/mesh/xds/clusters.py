@@ -11,14 +11,13 @@ from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpPro
 
 from clover.kit.memory import remembered
 from clover.mesh import ir
+from clover.mesh.ir import BLACK_HOLE, PASSTHROUGH
 from clover.mesh.xds import tls, ways
 from clover.mesh.xds.messages import duration, over_ads, socket_address
 from clover.mesh.xds.resource import ENDPOINTS, Resource, packed, resource
 from clover.mesh.xds.settings import DEFAULTS, Settings
 from clover.mesh.xds.ways import UNIX
 
-BLACK_HOLE = "BlackHoleCluster"
-PASSTHROUGH = "PassthroughCluster"
 INBOUND_PASSTHROUGH = "InboundPassthroughCluster"
 
 UNLIMITED = 2**32 - 1

@@ -23,8 +23,9 @@ from google.protobuf.message import Message
 from clover.kit.memory import remembered
 from clover.mesh import ir
 from clover.mesh.access import Access
+from clover.mesh.ir import BLACK_HOLE
 from clover.mesh.xds import access, clusters, http, listeners, routes, tcp, tls
-from clover.mesh.xds.clusters import BLACK_HOLE, INBOUND_PASSTHROUGH
+from clover.mesh.xds.clusters import INBOUND_PASSTHROUGH
 from clover.mesh.xds.messages import duration, network_filter
 from clover.mesh.xds.resource import CLUSTER, Resource, packed, resource
 from clover.mesh.xds.settings import DEFAULTS, Settings

@@ -17,8 +17,8 @@ from envoy.extensions.filters.listener.http_inspector.v3 import http_inspector_p
 
 from clover.kit.memory import remembered
 from clover.mesh import ir
+from clover.mesh.ir import BLACK_HOLE, PASSTHROUGH
 from clover.mesh.xds import access, authentication, http, tcp, telemetry, tls
-from clover.mesh.xds.clusters import BLACK_HOLE, PASSTHROUGH
 from clover.mesh.xds.messages import duration, network_filter, socket_address
 from clover.mesh.xds.resource import CLUSTER, ROUTES, Resource, packed, resource
 from clover.mesh.xds.settings import Settings

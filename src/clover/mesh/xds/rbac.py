@@ -19,10 +19,9 @@ from envoy.type.matcher.v3.value_pb2 import ListMatcher, OrMatcher, ValueMatcher
 
 from clover.mesh import access
 from clover.mesh.access import Action, Text, TextKind, on_tcp
+from clover.mesh.authentication import FILTER, PAYLOAD
 from clover.mesh.xds.resource import packed
 
-_JWT = "envoy.filters.http.jwt_authn"
-_PAYLOAD = "payload"
 _ACTIONS = {
     Action.ALLOW: RBAC.ALLOW,
     Action.DENY: RBAC.DENY,
@@ -151,7 +150,7 @@ def _range(network: IPv4Network | IPv6Network) -> CidrRange:
 def _token(issuer: Text, subject: Text) -> Principal:
     claims = (("iss", issuer), ("sub", subject))
     found = [
-        Principal(metadata=_noted(_JWT, (_PAYLOAD, name), ValueMatcher(string_match=string(text))))
+        Principal(metadata=_noted(FILTER, (PAYLOAD, name), ValueMatcher(string_match=string(text))))
         for name, text in claims
     ]
     return Principal(and_ids=Principal.Set(ids=found))
@@ -161,7 +160,7 @@ def _claim(test: access.Claim) -> MetadataMatcher:
     """A claim is one text, or a list of texts of which one is meant."""
     either = _any_of(ValueMatcher(string_match=string(text)) for text in test.values)
     listed = ValueMatcher(list_match=ListMatcher(one_of=either))
-    return _noted(_JWT, (_PAYLOAD, *test.path), _any_of((listed, either)))
+    return _noted(FILTER, (PAYLOAD, *test.path), _any_of((listed, either)))
 
 
 def _item(value: tuple[Text, bool]) -> ValueMatcher:

@@ -9,7 +9,6 @@ from pydantic.alias_generators import to_camel
 
 from clover.errors import Problem
 from clover.kit.documents import Document
-from clover.mesh.istio.analysis.headings import group_and_kind
 from clover.mesh.istio.finding import cut, dotted
 
 
@@ -96,13 +95,6 @@ def read(document: Document, model: type[_Part]) -> tuple[Any, tuple[Problem, ..
         return model.model_validate(document.data), ()
     except ValidationError as error:
         return None, tuple(_problem(document, detail["loc"], detail["msg"]) for detail in error.errors())
-
-
-def items_of(document: Document) -> tuple[Document, ...]:
-    """Return the documents in a `List`, as `kubectl get -o yaml` prints one; any other document by itself."""
-    if group_and_kind(document) != ("", "List") or not isinstance(items := document.data.get("items"), list):
-        return (document,)
-    return tuple(document.part(("items", index)) for index, item in enumerate(items) if isinstance(item, dict))
 
 
 def _problem(document: Document, path: tuple[int | str, ...], message: str) -> Problem:
