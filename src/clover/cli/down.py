@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from clover.errors import DocumentError, Problem
+from clover.errors import DocumentError, HostError, Problem
 from clover.kit import places
 from clover.runtime.local import ledger
 from clover.spec import load
@@ -53,9 +53,20 @@ def _forget(store: Path) -> None:
         store.parent.rmdir()
 
 
+def _known(root: Path) -> list[str]:
+    """Return the chains of the run folder, also those that were killed. Raises HostError if it is somebody else's."""
+    try:
+        return sorted(entry.name for entry in root.iterdir() if ledger.is_chain(entry)) if root.is_dir() else []
+    except PermissionError as failure:
+        what = f"it cannot be read: {failure.strerror}"
+        raise HostError(
+            Problem(code="CLV2105", where=str(root), what=what, hint="set CLOVER_RUN to a folder of your own")
+        ) from None
+
+
 def _names(chain: str, *, everything: bool) -> list[str]:
     root = places.run_root()
-    known = sorted(entry.name for entry in root.iterdir() if ledger.is_chain(entry)) if root.is_dir() else []
+    known = _known(root)
     if everything:
         return known
     if chain and Path(chain).exists() and chain not in known:

@@ -313,3 +313,17 @@ def test_traces_of_control_calls_are_asked_for_by_name(clover, bring_up, node):
     clover("traces", "--control")
 
     assert node.asked[0][0]["control"] == "true"
+
+
+def test_down_says_so_when_the_run_folder_is_somebody_elses(clover, run_root, monkeypatch):
+    def denied(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(type(run_root), "iterdir", denied)
+
+    assert clover("down", "--all") == (
+        3,
+        "",
+        f"{run_root}: error: it cannot be read: Permission denied [CLV2105]\n"
+        "    hint: set CLOVER_RUN to a folder of your own\n",
+    )
