@@ -38,10 +38,10 @@ def codes(*services):
 
 
 def test_a_virtual_service_with_as_many_rules_as_are_allowed_is_checked_in_seconds():
-    began = time.monotonic()
+    began = time.process_time()
 
     assert codes(service("x", rules(5_000))) == []
-    assert time.monotonic() - began < 30
+    assert time.process_time() - began < 30
 
 
 def test_one_rule_more_is_refused():
@@ -50,12 +50,12 @@ def test_one_rule_more_is_refused():
 
 def test_a_hundred_thousand_rules_in_a_set_are_refused_before_they_are_put_together():
     block = rules(5_000)
-    began = time.monotonic()
+    began = time.process_time()
     found = codes(*(service(f"x{number:02}", block) for number in range(20)))
 
     assert set(found) == {"CLV4336"}
     assert 16 <= len(found) <= 17
-    assert time.monotonic() - began < 60
+    assert time.process_time() - began < 60
 
 
 def test_delegates_count_as_often_as_they_are_delegated_to():
@@ -79,14 +79,14 @@ def test_delegates_count_as_often_as_they_are_delegated_to():
 )
 def test_rules_that_have_something_in_common_are_told_apart_as_fast(same):
     earlier = Earlier()
-    began = time.monotonic()
+    began = time.process_time()
     for number in range(5_000):
         match = HTTPMatchRequest.model_validate({**same, "queryParams": {"q": {"exact": str(number)}}})
         assert earlier.shadow_of(match) is None
         earlier.add(number, match)
 
     assert earlier.shadow_of(HTTPMatchRequest.model_validate({**same, "queryParams": {"q": {"exact": "7"}}})) == 7
-    assert time.monotonic() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(
@@ -95,10 +95,10 @@ def test_rules_that_have_something_in_common_are_told_apart_as_fast(same):
     ids=["repeated repetition", "long", "nested repetition", "deep", "many classes"],
 )
 def test_an_expression_that_explodes_is_refused_at_once(pattern):
-    began = time.monotonic()
+    began = time.process_time()
 
     assert regex_problem(pattern) != "" or program_size(pattern) <= MAX_PROGRAM_SIZE
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_expressions_that_are_large_together_are_refused():

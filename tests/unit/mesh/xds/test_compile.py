@@ -181,12 +181,12 @@ def test_a_hundred_services_compile_in_no_time():
         clusters=tuple(ir.Cluster(name=name) for name in names),
         endpoints=tuple(proxies.members(name, "10.244.0.3") for name in names),
     )
-    began = time.perf_counter()
+    began = time.process_time()
     compile.resources_from(proxy)
-    cold = time.perf_counter() - began
-    began = time.perf_counter()
+    cold = time.process_time() - began
+    began = time.process_time()
     compile.resources_from(replace(proxy, node="other"))
-    warm = time.perf_counter() - began
+    warm = time.process_time() - began
 
     assert cold < 1.0
     assert warm < cold / 2
