@@ -21,8 +21,10 @@ from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf import any_pb2
 
 from clover.errors import MeshError, Problem
+from clover.kit.memory import remembered_by_identity
 from clover.mesh import ads
 from clover.mesh.snapshot import Snapshot
+from clover.mesh.xds.resource import LISTENER, SECRET, Resource
 
 if TYPE_CHECKING:
     Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 _SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 _PATIENCE_S = 1.0
 """How long a proxy may take to ask for what its clusters and listeners refer to, before the rest is sent anyway."""
+_BUSY = 1.5
+"""How much longer than it should a wait may take before this process was too busy to tell."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,14 +215,26 @@ class Server:
         self._announce()
 
     async def _write(self, connection: _Connection, context: Context) -> None:
-        """Send what the stream has to say, in its order."""
+        """
+        Send what the stream has to say, in its order.
+
+        Patience doubles each time that it ends: a proxy that needs longer, because it has many neighbours or little of
+        a processor, would only need longer still if it were sent more.
+        """
+        patience = _PATIENCE_S
         while True:
+            began = time.monotonic()
             try:
-                async with asyncio.timeout(_PATIENCE_S if connection.stream.waiting else None):
+                async with asyncio.timeout(patience if connection.stream.waiting else None):
                     responses = await connection.outbox.get()
             except TimeoutError:
+                if time.monotonic() - began > _BUSY * patience:
+                    continue  # It was us who took so long: what the proxy has said has not been read yet.
+                patience *= 2
                 responses = connection.stream.release()
                 self._announce()
+            if connection.stream.settled:
+                patience = _PATIENCE_S
             for response in responses:
                 await context.write(_message_from(response))
 
@@ -241,20 +257,29 @@ def _request_from(message: discovery_pb2.DeltaDiscoveryRequest) -> ads.Request:
     )
 
 
-def _message_from(response: ads.Response) -> discovery_pb2.DeltaDiscoveryResponse:
-    return discovery_pb2.DeltaDiscoveryResponse(
-        type_url=response.type_url,
-        nonce=response.nonce,
-        resources=[
-            discovery_pb2.Resource(
-                name=resource.name,
-                version=resource.version,
-                resource=any_pb2.Any(type_url=resource.type_url, value=resource.body),
-            )
-            for resource in response.resources
-        ],
-        removed_resources=response.removed,
+def _message_from(response: ads.Response) -> bytes:
+    """Return a response as it is sent: messages of one kind, one after the other, are one message (protobuf)."""
+    head = discovery_pb2.DeltaDiscoveryResponse(
+        type_url=response.type_url, nonce=response.nonce, removed_resources=response.removed
     )
+    alone = _alone if response.type_url in _OF_ONE_PROXY else _alone_for_many
+    return b"".join((head.SerializeToString(), *map(alone, response.resources)))
+
+
+def _alone(resource: Resource) -> bytes:
+    """Return a response with nothing but one resource."""
+    message = discovery_pb2.DeltaDiscoveryResponse()
+    message.resources.add(
+        name=resource.name,
+        version=resource.version,
+        resource=any_pb2.Any(type_url=resource.type_url, value=resource.body),
+    )
+    body: bytes = message.SerializeToString()
+    return body
+
+
+_OF_ONE_PROXY = (LISTENER, SECRET)
+_alone_for_many = remembered_by_identity(_alone)
 
 
 @contextlib.asynccontextmanager
@@ -292,7 +317,7 @@ def _handlers(server: Server) -> grpc.GenericRpcHandler[Any, Any]:
             "DeltaAggregatedResources": grpc.stream_stream_rpc_method_handler(
                 server.stream_deltas,
                 request_deserializer=discovery_pb2.DeltaDiscoveryRequest.FromString,
-                response_serializer=discovery_pb2.DeltaDiscoveryResponse.SerializeToString,
+                response_serializer=None,  # written as bytes
             ),
             "StreamAggregatedResources": grpc.stream_stream_rpc_method_handler(
                 refuse_state_of_the_world,

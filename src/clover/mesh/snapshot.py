@@ -62,8 +62,18 @@ def needed_secrets(some: Iterable[Snapshot], names: Collection[str]) -> dict[str
 
 def _needed_by(one: Snapshot) -> Iterator[tuple[str, tuple[str, ...]]]:
     for resources in one.resources.values():
-        for resource in resources.values():
-            yield from ((name, resource.sources) for type_url, name in resource.requires if type_url == SECRET)
+        yield from _secrets_of(resources).items()
+
+
+@remembered_by_identity
+def _secrets_of(resources: Mapping[str, Resource]) -> Mapping[str, tuple[str, ...]]:
+    """Return the secrets that resources refer to, with the author's resources that need them."""
+    return _by_name(
+        (name, resource.sources)
+        for (type_url, name), needing in _needs(resources).items()
+        if type_url == SECRET
+        for resource in needing
+    )
 
 
 def _by_name(needs: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[str, ...]]:
@@ -75,13 +85,7 @@ def _by_name(needs: Iterable[tuple[str, tuple[str, ...]]]) -> dict[str, tuple[st
 
 def with_secrets(one: Snapshot, some: Iterable[Resource]) -> Snapshot:
     """Return a snapshot with those of the secrets that it refers to, in the place of what it had of them."""
-    needed = {
-        name
-        for resources in one.resources.values()
-        for resource in resources.values()
-        for type_url, name in resource.requires
-        if type_url == SECRET
-    }
+    needed = {name for name, _ in _needed_by(one)}
     held = {secret.name: secret for secret in some}
     kept = {name: secret for name, secret in held.items() if name in needed or name in one.resources[SECRET]}
     return replace(one, resources={**one.resources, SECRET: {**one.resources[SECRET], **kept}})
