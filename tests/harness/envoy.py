@@ -24,6 +24,9 @@ from envoy.config.route.v3 import route_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3.http_connection_manager_pb2 import (
     HttpConnectionManager,
 )
+from envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2 import (
+    ProxyProtocolUpstreamTransport,
+)
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2, tls_pb2
 from google.protobuf import json_format
 
@@ -112,6 +115,10 @@ def _some_secret(name: str) -> Resource:
 
 def _put_secrets_beside(socket: base_pb2.TransportSocket) -> None:
     """Let a transport socket find its secrets among the static ones."""
+    outer = ProxyProtocolUpstreamTransport()
+    if socket.typed_config.Unpack(outer):
+        _put_secrets_beside(outer.transport_socket)
+        socket.typed_config.CopyFrom(packed(outer))
     for context in (tls_pb2.UpstreamTlsContext(), tls_pb2.DownstreamTlsContext()):
         if socket.typed_config.Unpack(context):
             common = context.common_tls_context

@@ -59,6 +59,7 @@ ODD_VALUES = Values(
     ports=SOUND_VALUES.ports | st.sampled_from([0, 65536]),
     gateways=SOUND_VALUES.gateways | st.just("nope"),
 )
+_RATES = st.sampled_from([1e-9, 0.5, 1, 2.5, 1e9])
 _HOSTS = st.sampled_from(["lb", "server", "cache", "waf.default.svc.cluster.local", "shadow"])
 
 
@@ -152,7 +153,8 @@ def destination_rules(values: Values) -> Strategy:
                 "host": st.just(host),
                 "trafficPolicy": _policies(values, 2),
                 "subsets": st.tuples(st.fixed_dictionaries(version), st.just({"name": "v2"})).map(list),
-            }
+            },
+            optional={"workloadSelector": st.sampled_from([{}, {"matchLabels": {"app": "waf"}}])},
         )
 
     return st.one_of([_document("DestinationRule", host, spec(host)) for host in ("lb", "server")])
@@ -323,25 +325,35 @@ def _responses(values: Values) -> Strategy:
 
 
 def _policies(values: Values, most: int) -> Strategy:
+    attribute = st.fixed_dictionaries({"name": values.names}, optional={"value": values.texts})
+    warmup = st.fixed_dictionaries(
+        {"duration": values.durations}, optional={"minimumPercent": values.shares, "aggression": _RATES}
+    )
     key = _one_of(
         httpHeaderName=values.names,
         httpQueryParameterName=values.names,
         useSourceIp=st.just(True),
-        httpCookie=st.fixed_dictionaries({"name": values.names}, optional={"ttl": values.durations}),
+        httpCookie=st.fixed_dictionaries(
+            {"name": values.names}, optional={"ttl": values.durations, "attributes": st.lists(attribute, max_size=2)}
+        ),
     )
     table = st.sampled_from([{}, {"maglev": {"tableSize": 65537}}, {"maglev": {}}]) | values.counts.map(
         lambda size: {"ringHash": {"minimumRingSize": size}}
     )
     parts = {
-        "loadBalancer": _one_of(
-            simple=st.sampled_from(["RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED"]),
-            consistentHash=_joined(key, table),
+        "loadBalancer": _joined(
+            _one_of(
+                simple=st.sampled_from(["RANDOM", "ROUND_ROBIN", "LEAST_REQUEST", "LEAST_CONN", "UNSPECIFIED"]),
+                consistentHash=_joined(key, table),
+            ),
+            _optional(warmup=warmup, warmupDurationSecs=values.durations),
         ),
         "connectionPool": _optional(
             tcp=_optional(
                 maxConnections=values.counts,
                 connectTimeout=values.durations,
                 maxConnectionDuration=values.durations,
+                idleTimeout=values.durations | st.just("0s"),
                 tcpKeepalive=_optional(probes=values.counts, time=st.just("60s"), interval=st.just("1s")),
             ),
             http=_optional(
@@ -353,6 +365,7 @@ def _policies(values: Values, most: int) -> Strategy:
                 maxConcurrentStreams=values.counts,
                 h2UpgradePolicy=st.sampled_from(["DEFAULT", "UPGRADE"]),
                 useClientProtocol=st.booleans(),
+                http2KeepAlive=st.fixed_dictionaries({"interval": values.durations, "timeout": values.durations}),
             ),
         ),
         "outlierDetection": _optional(
@@ -364,8 +377,12 @@ def _policies(values: Values, most: int) -> Strategy:
             baseEjectionTime=values.durations,
             maxEjectionPercent=values.shares,
             minHealthPercent=values.shares,
+            outlierDetectionHttpErrorCodes=st.lists(values.statuses, max_size=3),
+            consecutiveErrors=values.counts,
         ),
         "tls": client_tls(),
+        "proxyProtocol": _optional(version=st.sampled_from(["V1", "V2"])),
+        "retryBudget": _optional(percent=values.shares, minRetryConcurrency=values.counts),
     }
     return _some(parts, most)
 

@@ -265,6 +265,10 @@ class Lifetime:
     """None: for ever."""
 
 
+AS_LONG_AS_USED = Lifetime()
+"""Without a limit of anybody's choice."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TcpRoute:
     """Where connections go whose bytes are not read; the most specific match wins, whatever the order."""
@@ -278,7 +282,7 @@ class TcpRoute:
     """Names that a TLS client says (`*.example.com` for all below it); empty: any, or none."""
     tls: bool = False
     """True: only connections that begin with TLS, which is not terminated."""
-    lifetime: Lifetime = Lifetime()
+    lifetime: Lifetime = AS_LONG_AS_USED
     sources: tuple[str, ...] = ()
 
 
@@ -511,7 +515,7 @@ class OutboundPort:
     """Cluster for its other traffic; '' where `tcp` says it all."""
     tcp: tuple[TcpRoute, ...] = ()
     """What becomes of its other traffic before `cluster` is asked."""
-    lifetime: Lifetime = Lifetime()
+    lifetime: Lifetime = AS_LONG_AS_USED
     """Of connections to `cluster`."""
 
 

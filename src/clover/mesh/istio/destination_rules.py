@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,13 +11,15 @@ from clover.mesh.istio import hosts, resources
 from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding, Path
 from clover.mesh.istio.headers import is_header_name
-from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, PolicyParts, TrafficPolicy
+from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPCookie, PolicyParts, TrafficPolicy
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.mutual_tls_checks import both_sides_agree
-from clover.mesh.istio.policies import members, outsiders
+from clover.mesh.istio.policies import chooses, labels_of, members, outsiders
 from clover.mesh.istio.resources import DestinationRule
 from clover.mesh.istio.routing_rules import HOST
 from clover.mesh.istio.tls_checks import client_findings
+
+_COOKIE_VALUE = re.compile(r"[\x20-\x3a\x3c-\x7e]{0,1024}")
 
 
 def host_exists(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
@@ -98,6 +101,11 @@ def balancers_work_here(resource: DestinationRule, mesh: Mesh) -> Iterator[Findi
             )
         if balancer and balancer.consistent_hash:
             yield from _hash(balancer.consistent_hash, (*path, "loadBalancer", "consistentHash"))
+        if balancer and (balancer.consistent_hash or balancer.simple == "RANDOM"):
+            for name, wanted in (("warmup", balancer.warmup), ("warmupDurationSecs", balancer.warmup_duration_secs)):
+                if wanted is not None:
+                    what = "endpoints warm up with 'LEAST_REQUEST' and 'ROUND_ROBIN' only"
+                    yield _no_effect((*path, "loadBalancer", name), what)
 
 
 def _hash(choice: ConsistentHashLB, path: Path) -> Iterator[Finding]:
@@ -107,10 +115,28 @@ def _hash(choice: ConsistentHashLB, path: Path) -> Iterator[Finding]:
     if choice.http_cookie and not is_header_name(choice.http_cookie.name):
         what = f"{choice.http_cookie.name[:80]!r} is not the name of a cookie"
         yield Finding(code="CLV4212", path=(*path, "httpCookie", "name"), what=what)
+    if choice.http_cookie:
+        yield from _attributes(choice.http_cookie, (*path, "httpCookie", "attributes"))
     size = choice.maglev.table_size if choice.maglev else 0
     if size and not _is_prime(size):
         what = f"the table size {size} is not a prime number"
         yield Finding(code="CLV4219", path=(*path, "maglev", "tableSize"), what=what)
+
+
+def _attributes(cookie: HTTPCookie, path: Path) -> Iterator[Finding]:
+    for index, attribute in enumerate(cookie.attributes):
+        if not is_header_name(attribute.name):
+            what = f"{attribute.name[:80]!r} is not the name of an attribute"
+            yield Finding(code="CLV4212", path=(*path, index, "name"), what=what)
+        if not _COOKIE_VALUE.fullmatch(attribute.value):
+            what = f"{attribute.value[:80]!r} cannot stand in a cookie"
+            yield Finding(code="CLV4212", path=(*path, index, "value"), what=what)
+    if cookie.attributes and cookie.ttl is None:
+        yield _no_effect(path, "without a 'ttl' the cookie is never made", "say 'ttl: 0s' for the session")
+
+
+def _no_effect(path: Path, what: str, hint: str = "") -> Finding:
+    return Finding(code="CLV4220", path=path, what=what, hint=hint, severity="warning")
 
 
 def ejections_happen(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
@@ -118,12 +144,70 @@ def ejections_happen(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]
     for part, path in _parts(resource):
         wanted = part.outlier_detection
         if wanted and wanted.consecutive_local_origin_failures and not wanted.split_external_local_origin_errors:
-            yield Finding(
-                code="CLV4220",
-                path=(*path, "outlierDetection", "consecutiveLocalOriginFailures"),
-                what="it is not counted without 'splitExternalLocalOriginErrors: true'",
-                severity="warning",
-            )
+            what = "it is not counted without 'splitExternalLocalOriginErrors: true'"
+            yield _no_effect((*path, "outlierDetection", "consecutiveLocalOriginFailures"), what)
+        if wanted and wanted.consecutive_errors:
+            what = "Istio has given it up, and nothing counts to it"
+            hint = "say 'consecutiveGatewayErrors' or 'consecutive5xxErrors'"
+            yield _no_effect((*path, "outlierDetection", "consecutiveErrors"), what, hint)
+
+
+def retries_have_one_limit(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """With a budget, retries have no fixed number."""
+    for policy, path in _policies(resource):
+        pool = policy.connection_pool
+        if policy.retry_budget and pool and pool.http and pool.http.max_retries:
+            yield _no_effect((*path, "connectionPool", "http", "maxRetries"), "'retryBudget' decides instead of it")
+
+
+def clients_exist(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """A rule that chooses its clients is for somebody, and for nobody who obeys another one like it."""
+    if resource.spec.workload_selector is None:
+        return
+    path: Path = ("spec", "workloadSelector")
+    clients = _clients(resource, mesh)
+    if not clients and mesh.registry.complete:
+        what = f"no workload of the namespace {resource.metadata.namespace!r} is chosen, so the rule is for nobody"
+        yield Finding(code="CLV4380", path=path, what=what, severity="warning", istio="IST0127")
+    for other in mesh.policies.destination_rules:
+        if (
+            other.spec.workload_selector is None
+            or mesh.order[resources.key(other)] >= mesh.order[resources.key(resource)]
+        ):
+            continue
+        same_host = {claim.host for claim in mesh.claims(other)} == {claim.host for claim in mesh.claims(resource)}
+        same_clients = other.spec.workload_selector == resource.spec.workload_selector
+        if same_host and not same_clients and (both := sorted(clients & _clients(other, mesh))):
+            name = resources.key(other).partition("/")[2]
+            what = f"{both[0]!r} already obeys the DestinationRule {name!r} for this host"
+            yield Finding(code="CLV4207", path=path, what=what, hint="choose other workloads, or put both into one")
+
+
+def _clients(resource: DestinationRule, mesh: Mesh) -> set[str]:
+    namespace = resource.metadata.namespace
+    return {
+        workload.name
+        for workload in mesh.registry.workloads
+        if workload.namespace == namespace and chooses(resource, labels_of(workload))
+    }
+
+
+def the_proxy_protocol_is_read(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
+    """Connections begin with the PROXY protocol where the other side expects it; sidecars do not."""
+    services = mesh.covered(hosts.full_host(resource.spec.host, resource.metadata.namespace))
+    outside = any(service.outsiders for service in services)
+    behind_sidecars = [service.host for service in services if any(mesh.registry.members(service))]
+    for policy, path in _policies(resource):
+        wanted, here = policy.proxy_protocol, (*path, "proxyProtocol")
+        if wanted and wanted.version == "V1" and outside:
+            # Envoy ends itself over a request of its own (a copy, a question to an authorizer) for which V1 has no
+            # words: hosts outside are reached through sockets, and these have no addresses that it could say.
+            what = "'V1' (as when no version is said) is not supported by Clover towards hosts outside of the mesh"
+            yield Finding(code="CLV4103", path=here, what=what, hint="say 'version: V2'")
+        if wanted and behind_sidecars:
+            what = f"the sidecars of {behind_sidecars[0]!r} do not read the PROXY protocol, and refuse such connections"
+            hint = "use it for hosts outside of the mesh"
+            yield Finding(code="CLV4381", path=here, what=what, hint=hint, severity="warning")
 
 
 def tls_has_what_it_needs(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:
@@ -159,6 +243,9 @@ RULES = (
     ports_exist,
     balancers_work_here,
     ejections_happen,
+    retries_have_one_limit,
+    clients_exist,
+    the_proxy_protocol_is_read,
     tls_has_what_it_needs,
     both_sides_agree,
 )

@@ -37,6 +37,8 @@ class Claim:
     where: str
     """A namespace."""
     host: str
+    clients: tuple[tuple[str, str], ...] = ()
+    """Labels of those for whom it decides, where it chooses them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,8 @@ class Mesh:
     by_address: dict[tuple[str, int], Service] = field(default_factory=dict)
     """By virtual address and port, the first service that is there."""
 
+    clients: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
+    """Namespaces, and labels, that DestinationRules tell apart: each once that some workload has."""
     guarded: dict[str, dict[str, Workload]] = field(default_factory=dict)
     """By `resources.key` of an AuthorizationPolicy, whom it is for, by name: found out when the first rule asks."""
 
@@ -129,8 +133,11 @@ class Mesh:
 
     def rules_for(self, service: Service, resource: VirtualService) -> tuple[DestinationRule | None, ...]:
         """Return the DestinationRules that the proxies which obey `resource` apply to a service."""
-        seen = [namespace for namespace in self.namespaces() if visible(resource, namespace)]
-        return tuple(self.policies.destination_rule_for(service, seen_from=namespace) for namespace in seen)
+        return tuple(
+            self.policies.destination_rule_for(service, seen_from=namespace, labels=dict(labels))
+            for namespace, labels in self.clients
+            if visible(resource, namespace)
+        )
 
     def claims(self, resource: Resource) -> Iterator[Claim]:
         """Yield what only one resource can have."""
@@ -138,7 +145,9 @@ class Mesh:
             yield from self._routed_hosts(resource)
         elif isinstance(resource, DestinationRule):
             namespace = resource.metadata.namespace
-            yield Claim(kind=resource.kind, where=namespace, host=hosts.full_host(resource.spec.host, namespace))
+            host, chosen = hosts.full_host(resource.spec.host, namespace), resource.spec.workload_selector
+            clients = tuple(sorted(chosen.match_labels.items())) if chosen else ()
+            yield Claim(kind=resource.kind, where=namespace, host=host, clients=clients)
 
     def _routed_hosts(self, resource: VirtualService) -> Iterator[Claim]:
         """A host has one VirtualService in the sidecars of a namespace; at gateways several are put together."""
@@ -162,7 +171,14 @@ def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
     found = tuple(everything)
     order = {resources.key(resource): place for place, resource in enumerate(found)}
     policies = policies_from(found)
-    mesh = Mesh(registry=with_entries(registry, policies), policies=policies, order=order)
+    clients = ((workload.namespace, policies.client(workload)) for workload in registry.workloads)
+    everywhere = ((namespace, ()) for namespace in registry.namespaces)
+    mesh = Mesh(
+        registry=with_entries(registry, policies),
+        policies=policies,
+        order=order,
+        clients=tuple(dict.fromkeys(clients if policies.clients_told_apart_by else everywhere)),
+    )
     for known in mesh.registry.services:
         mesh.by_host.setdefault(known.host, []).append(known)
         for address, port in product(known.addresses, known.ports):

@@ -172,6 +172,8 @@ def _wrong(kind: str, detail: ErrorDetails) -> str:
             return f"there is {kind_of(value)}, expected a mapping"
         case "greater_than_equal":
             return f"{cut(shown)} is less than {context['ge']}"
+        case "greater_than":
+            return f"{cut(shown)} is not more than {context['gt']}"
         case "less_than_equal":
             return f"{cut(shown)} is more than {context['le']}"
         case "string_too_short" | "too_short":

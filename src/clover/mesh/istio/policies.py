@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from clover.mesh.istio import delegates, hosts, resources
-from clover.mesh.istio.kinds.destination_rule import PolicyParts, Subset
+from clover.mesh.istio.kinds.destination_rule import PolicyParts, Subset, TrafficPolicy
 from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.kinds.virtual_service import HTTPRoute as Rule
 from clover.mesh.istio.registry import Outsider, Registry, Service, Workload
@@ -34,6 +34,8 @@ _Kind = TypeVar("_Kind", bound=Resource)
 MESH = "mesh"
 """The gateway name that stands for every sidecar."""
 GATEWAY_LABEL = ("istio", "ingressgateway")
+NO_LABELS: Mapping[str, str] = {}
+NOTHING_SAID = TrafficPolicy.model_construct()
 LOOPBACK = "127.0.0.1"
 """Where a gateway listens unless its author says otherwise."""
 
@@ -67,8 +69,10 @@ class Policies:
     """By `namespace/name`."""
     bound: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)
     """By `mesh` or `namespace/name` of a Gateway, the VirtualServices for it."""
-    ruled: Mapping[str, Mapping[str, DestinationRule]] = field(default_factory=dict)
-    """By namespace, and by full host or wildcard."""
+    ruled: Mapping[str, Mapping[str, tuple[DestinationRule, ...]]] = field(default_factory=dict)
+    """By namespace, and by full host or wildcard; those for chosen clients come first."""
+    clients_told_apart_by: tuple[str, ...] = ()
+    """Labels that DestinationRules ask their clients for."""
     ruled_wildcards: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """By namespace, those of its hosts in `ruled` that stand for several."""
 
@@ -100,20 +104,27 @@ class Policies:
             if (delegate := self.delegates.get(delegates.delegate_name(rule, service)))
         )
 
-    def destination_rule_for(self, service: Service, *, seen_from: str) -> DestinationRule | None:
-        """Return the DestinationRule that clients in the namespace `seen_from` obey for a service."""
+    def destination_rule_for(
+        self, service: Service, *, seen_from: str, labels: Mapping[str, str] = NO_LABELS
+    ) -> DestinationRule | None:
+        """Return the DestinationRule that clients with `labels` in the namespace `seen_from` obey for a service."""
         for namespace in dict.fromkeys((seen_from, service.namespace)):
             if namespace not in self.ruled:
                 continue
             rules = self.ruled[namespace]
-            seen = [
-                host
+            seen = {
+                host: told
                 for host in (service.host, *self.ruled_wildcards[namespace])
-                if host in rules and (namespace == seen_from or visible(rules[host], seen_from))
-            ]
+                if (told := [rule for rule in rules.get(host, ()) if _is_told(rule, seen_from)])
+            }
             if host := hosts.best(seen, service.host):
-                return rules[host]
+                return next((rule for rule in seen[host] if chooses(rule, labels)), None)
         return None
+
+    def client(self, workload: Workload) -> tuple[tuple[str, str], ...]:
+        """Return those labels of a workload that DestinationRules ask their clients for."""
+        labels = labels_of(workload)
+        return tuple((name, labels[name]) for name in self.clients_told_apart_by if name in labels)
 
     def _patterns(self, host: str) -> Iterator[str]:
         if host in self.routed:
@@ -137,10 +148,14 @@ def policies_from(found: Iterable[Resource]) -> Policies:
     for service in virtual_services:
         for host in hosts_of(service) if MESH in bound_to(service) else ():
             routed[host] = (*routed.get(host, ()), service)
-    ruled: dict[str, dict[str, DestinationRule]] = {}
-    for rule in destination_rules:
+    ruled: dict[str, dict[str, tuple[DestinationRule, ...]]] = {}
+    for rule in sorted(destination_rules, key=lambda one: one.spec.workload_selector is None):
+        own = ruled.setdefault(rule.metadata.namespace, {})
         host = hosts.full_host(rule.spec.host, rule.metadata.namespace)
-        ruled.setdefault(rule.metadata.namespace, {}).setdefault(host, rule)
+        own[host] = (*own.get(host, ()), rule)
+    asked = {
+        name for rule in destination_rules if (chosen := rule.spec.workload_selector) for name in chosen.match_labels
+    }
     gateways = _only(Gateway, ordered)
     bound: dict[str, list[VirtualService]] = {}
     for service in virtual_services:
@@ -171,6 +186,7 @@ def policies_from(found: Iterable[Resource]) -> Policies:
         gateway_named={f"{gateway.metadata.namespace}/{gateway.metadata.name}": gateway for gateway in gateways},
         bound={name: tuple(services) for name, services in bound.items()},
         ruled=ruled,
+        clients_told_apart_by=tuple(sorted(asked)),
         ruled_wildcards={
             namespace: tuple(host for host in rules if host.startswith("*")) for namespace, rules in ruled.items()
         },
@@ -219,30 +235,25 @@ def members(registry: Registry, service: Service, subset: Subset | None = None) 
             yield workload
 
 
-def policy_for(rule: DestinationRule | None, port: int, subset: Subset | None = None) -> PolicyParts:
+def policy_for(rule: DestinationRule | None, port: int, subset: Subset | None = None) -> TrafficPolicy:
     """
     Return what a DestinationRule asks for one port of its host.
 
-    The settings of a port replace those of the host as a whole; those of a subset replace them part by part.
+    The settings of a port replace those that a port can have as a whole; those of a subset replace them part by part.
     """
-    if rule is None:
-        return PolicyParts()
-    merged = PolicyParts()
-    for policy in (rule.spec.traffic_policy, subset.traffic_policy if subset else None):
+    merged = NOTHING_SAID
+    for policy in (rule.spec.traffic_policy if rule else None, subset.traffic_policy if subset else None):
         if policy is None:
             continue
-        for setting in policy.port_level_settings:
-            if setting.port.number == port:
-                merged = _parts(setting)
-                break
-        else:
-            merged = PolicyParts(
-                load_balancer=policy.load_balancer or merged.load_balancer,
-                connection_pool=policy.connection_pool or merged.connection_pool,
-                outlier_detection=policy.outlier_detection or merged.outlier_detection,
-                tls=policy.tls or merged.tls,
-            )
+        said = {name: value for name in _PARTS if (value := getattr(policy, name)) is not None}
+        setting = next((one for one in policy.port_level_settings if one.port.number == port), None)
+        if setting is not None:
+            said |= {name: getattr(setting, name) for name in PolicyParts.model_fields}
+        merged = merged.model_copy(update=said)
     return merged
+
+
+_PARTS = tuple(name for name in TrafficPolicy.model_fields if name != "port_level_settings")
 
 
 def served_domains(service: VirtualService, gateway: Gateway, server: Server) -> Iterator[tuple[str, str]]:
@@ -258,13 +269,15 @@ def served_domains(service: VirtualService, gateway: Gateway, server: Server) ->
                 yield host, domains
 
 
-def _parts(policy: PolicyParts) -> PolicyParts:
-    return PolicyParts(
-        load_balancer=policy.load_balancer,
-        connection_pool=policy.connection_pool,
-        outlier_detection=policy.outlier_detection,
-        tls=policy.tls,
-    )
+def chooses(rule: DestinationRule, labels: Mapping[str, str]) -> bool:
+    """Tell whether a rule is for a client with `labels`, as far as these say it."""
+    chosen = rule.spec.workload_selector
+    return chosen is None or chosen.match_labels.items() <= labels.items()
+
+
+def _is_told(rule: DestinationRule, seen_from: str) -> bool:
+    """Tell whether a namespace hears of a rule: of one that chooses its clients only its own does."""
+    return rule.metadata.namespace == seen_from or (rule.spec.workload_selector is None and visible(rule, seen_from))
 
 
 def visible(resource: VirtualService | DestinationRule, seen_from: str) -> bool:

@@ -33,6 +33,8 @@ def hosts_are_names(resource: ServiceEntry, mesh: Mesh) -> Iterator[Finding]:
             yield _host(path, f"{cut(host)!r} is not a host name", hint)
         elif host.lower() in seen:
             yield _host(path, f"the host {host!r} is written twice")
+        elif host.lower() == "localhost":
+            yield _host(path, f"{host!r} is what every machine calls itself")
         elif wildcard and spec.resolution in _BY_NAME and not spec.endpoints and spec.workload_selector is None:
             yield _host(path, f"nobody can look up {host!r}", "name 'endpoints'")
         elif wildcard and not host.startswith("*.") and any(_is_tls(port) for port in spec.ports):
@@ -192,7 +194,8 @@ def member_can_be_reached(resource: WorkloadEntry, mesh: Mesh) -> Iterator[Findi
         shown = ", ".join(f"{name}={value}" for name, value in labels.items())
         what = f"no service chooses it by its labels {shown!r}" if shown else "it has no labels to be chosen by"
         yield Finding(code="CLV4314", path=("spec", "labels"), what=what, severity="warning")
-        yield from _address(resource.spec, path, Resolution.DNS, loopback=_loopback_allowed(resource))
+        alone = Resolution.STATIC if resource.spec.address.startswith(UNIX) else Resolution.DNS
+        yield from _address(resource.spec, path, alone, loopback=_loopback_allowed(resource))
     for resolution in dict.fromkeys(service.resolution for service in chosen_by):
         yield from _address(resource.spec, path, resolution, loopback=_loopback_allowed(resource))
 
@@ -250,7 +253,7 @@ def _is_tls(port: EntryPort) -> bool:
 
 def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(text)
+        return ipaddress.ip_address(text.replace("%", "?"))
     except ValueError:
         return None
 

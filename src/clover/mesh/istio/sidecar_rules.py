@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from clover.mesh.istio import protocols, resources
 from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
-from clover.mesh.istio.kinds.service_entry import UNIX
+from clover.mesh.istio.kinds.service_entry import LONGEST_SOCKET, UNIX
 from clover.mesh.istio.kinds.sidecar import IstioEgressListener, IstioIngressListener, SidecarPort
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.policies import labels_of, service_at
@@ -128,7 +128,8 @@ def ingress_is_told_apart(resource: Sidecar, mesh: Mesh) -> Iterator[Finding]:
 
 def _endpoint(listener: IstioIngressListener, path: Path) -> Iterator[Finding]:
     text = listener.default_endpoint
-    unix = text.startswith(UNIX) and text[len(UNIX) : len(UNIX) + 1] in ("/", "@")
+    path_of_socket = text.removeprefix(UNIX) if text.startswith(UNIX) else ""
+    unix = path_of_socket[:1] in ("/", "@") and len(path_of_socket.encode("utf-8", "replace")) <= LONGEST_SOCKET
     good = _ENDPOINT.fullmatch(text) and 1 <= int(text.rpartition(":")[2]) <= 65535
     if text and not unix and not good:
         what = f"{cut(text)!r} is none of '127.0.0.1:PORT', '0.0.0.0:PORT' and 'unix:///path'"
@@ -170,7 +171,8 @@ def the_rest_goes_somewhere(resource: Sidecar, mesh: Mesh) -> Iterator[Finding]:
         what = f"{service.host!r} has no port {destination.port.number}; it has {shown}"
         yield Finding(code="CLV4202", path=(*path, "port", "number"), what=what)
     for workload in _chosen(resource, mesh) if destination.subset else ():
-        rule = mesh.policies.destination_rule_for(service, seen_from=workload.namespace)
+        labels = labels_of(workload)
+        rule = mesh.policies.destination_rule_for(service, seen_from=workload.namespace, labels=labels)
         if destination.subset not in {subset.name for subset in rule.spec.subsets} if rule else True:
             what = f"there is no subset {destination.subset!r} of {service.host!r}"
             yield Finding(code="CLV4203", path=(*path, "subset"), what=what)

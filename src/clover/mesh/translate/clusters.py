@@ -7,7 +7,14 @@ from dataclasses import replace
 
 from clover.mesh import ir
 from clover.mesh.istio import resources
-from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPSettings, PolicyParts, Subset, TCPSettings
+from clover.mesh.istio.kinds.destination_rule import (
+    ConsistentHashLB,
+    HTTPSettings,
+    LoadBalancerSettings,
+    Subset,
+    TCPSettings,
+    TrafficPolicy,
+)
 from clover.mesh.istio.policies import Policies, members, outsiders, policy_for
 from clover.mesh.istio.registry import Outsider, Registry, Resolution, Service, ServicePort
 from clover.mesh.istio.resources import DestinationRule
@@ -24,6 +31,8 @@ _DISCOVERY = {
     Resolution.DNS: ir.Discovery.DNS,
     Resolution.DNS_ROUND_ROBIN: ir.Discovery.DNS_ROUND_ROBIN,
 }
+_PROXY_PROTOCOL = {"V1": 1, "V2": 2}
+_WARMED_UP = (ir.Balancing.LEAST_REQUEST, ir.Balancing.ROUND_ROBIN)
 _CONSECUTIVE_5XX = 5
 """What Envoy counts to when outlier detection is on and nobody says a number."""
 
@@ -58,7 +67,8 @@ def clusters_from(
 def _found(cluster: ir.Cluster, service: Service, members: ir.Endpoints) -> ir.Cluster:
     """Return a cluster with the way in which its members are found; nobody can resolve the name of none."""
     if service.resolution is Resolution.NONE:
-        return replace(cluster, discovery=ir.Discovery.DIALLED, balancing=ir.Balancing.PASSTHROUGH, ring_size=None)
+        dialled = ir.Balancing.PASSTHROUGH
+        return replace(cluster, discovery=ir.Discovery.DIALLED, balancing=dialled, ring_size=None, warmup=None)
     discovery = _DISCOVERY.get(service.resolution) if members.members else None
     return replace(cluster, discovery=discovery) if discovery else cluster
 
@@ -66,7 +76,7 @@ def _found(cluster: ir.Cluster, service: Service, members: ir.Endpoints) -> ir.C
 def _cluster(
     name: str,
     protocol: ir.Protocol,
-    policy: PolicyParts,
+    policy: TrafficPolicy,
     tls: ir.MeshTls | ir.OriginTls | None,
     sources: tuple[str, ...],
 ) -> ir.Cluster:
@@ -85,10 +95,12 @@ def _cluster(
         protocol=protocol,
         balancing=balancing,
         ring_size=size,
-        limits=_limits(tcp, http),
+        warmup=_warmup(balancer) if balancer and balancing in _WARMED_UP else None,
+        limits=replace(_limits(tcp, http), retry_budget=_retry_budget(policy)),
         outliers=_outliers(policy),
         h2_upgrade=http.h2_upgrade_policy == "UPGRADE" and not http.use_client_protocol,
         tls=tls,
+        proxy_protocol=_PROXY_PROTOCOL[policy.proxy_protocol.version] if policy.proxy_protocol else 0,
         sources=sources,
     )
 
@@ -100,8 +112,30 @@ def _hashing(choice: ConsistentHashLB) -> tuple[ir.Balancing, int | None]:
     return ir.Balancing.RING_HASH, size or None
 
 
+def _warmup(balancer: LoadBalancerSettings) -> ir.Warmup | None:
+    if wanted := balancer.warmup:
+        return ir.Warmup(window_s=wanted.duration, aggression=wanted.aggression, least_percent=wanted.minimum_percent)
+    return ir.Warmup(window_s=balancer.warmup_duration_secs) if balancer.warmup_duration_secs else None
+
+
+def _retry_budget(policy: TrafficPolicy) -> ir.RetryBudget | None:
+    wanted, unsaid = policy.retry_budget, ir.RetryBudget()
+    if wanted is None:
+        return None
+    percent = unsaid.percent if wanted.percent is None else wanted.percent
+    return ir.RetryBudget(percent=percent, least=wanted.min_retry_concurrency or unsaid.least)
+
+
+def lifetime_of(policy: TrafficPolicy) -> ir.Lifetime:
+    """Return how long connections are kept whose bytes are not read."""
+    pool = policy.connection_pool
+    if pool is None or pool.tcp is None:
+        return ir.AS_LONG_AS_USED
+    return ir.Lifetime(idle_s=pool.tcp.idle_timeout, most_s=pool.tcp.max_connection_duration)
+
+
 def _limits(tcp: TCPSettings, http: HTTPSettings) -> ir.Limits:
-    keepalive = tcp.tcp_keepalive
+    keepalive, probes = tcp.tcp_keepalive, http.http2_keep_alive
     return ir.Limits(
         max_connections=tcp.max_connections or None,
         max_pending_requests=http.http1_max_pending_requests or None,
@@ -110,7 +144,7 @@ def _limits(tcp: TCPSettings, http: HTTPSettings) -> ir.Limits:
         max_requests_per_connection=http.max_requests_per_connection or None,
         max_concurrent_streams=http.max_concurrent_streams or None,
         connect_timeout_s=tcp.connect_timeout or ir.Limits().connect_timeout_s,
-        idle_timeout_s=http.idle_timeout,
+        idle_timeout_s=tcp.idle_timeout if http.idle_timeout is None else http.idle_timeout,
         max_connection_duration_s=tcp.max_connection_duration,
         keepalive=ir.Keepalive(
             probes=keepalive.probes or None,
@@ -119,10 +153,11 @@ def _limits(tcp: TCPSettings, http: HTTPSettings) -> ir.Limits:
         )
         if keepalive
         else None,
+        http2_keepalive=ir.Http2Keepalive(interval_s=probes.interval, timeout_s=probes.timeout) if probes else None,
     )
 
 
-def _outliers(policy: PolicyParts) -> ir.OutlierDetection | None:
+def _outliers(policy: TrafficPolicy) -> ir.OutlierDetection | None:
     wanted = policy.outlier_detection
     if wanted is None:
         return None
@@ -140,6 +175,7 @@ def _outliers(policy: PolicyParts) -> ir.OutlierDetection | None:
         if wanted.max_ejection_percent is None
         else wanted.max_ejection_percent,
         min_health_percent=wanted.min_health_percent,
+        statuses=wanted.outlier_detection_http_error_codes,
     )
 
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field, replace
 from clover.kit.memory import the_same
 from clover.mesh import ir
 from clover.mesh.istio import resources
-from clover.mesh.istio.policies import Policies, labels_of
+from clover.mesh.istio.policies import Policies, labels_of, policy_for
 from clover.mesh.istio.registry import Registry, Service, Workload
 from clover.mesh.istio.resources import VirtualService
 from clover.mesh.istio.sidecars import Dialled, View
 from clover.mesh.translate import gateway_api
-from clover.mesh.translate.clusters import cluster_name
+from clover.mesh.translate.clusters import cluster_name, lifetime_of
 from clover.mesh.translate.protocols import is_tls, protocol_of
-from clover.mesh.translate.routes import Place, cluster_of, default_route, routes_from, rules_of
+from clover.mesh.translate.routes import Place, cluster_of, default_route, routes_from, rule_for, rules_of
 from clover.mesh.translate.tcp_routes import tcp_routes_from, tls_routes_from
 
 _SHARED = "0.0.0.0"  # noqa: S104 - an address to match in a listener, which binds to nothing
@@ -60,6 +60,8 @@ class _Shared:
     tcp: list[ir.TcpRoute] = field(default_factory=list)
     rest: str = ""
     """Cluster of the one service that takes whatever has its number; '': none does."""
+    lifetime: ir.Lifetime = ir.AS_LONG_AS_USED
+    """Of connections to `rest`."""
 
 
 class Outbound:
@@ -120,7 +122,7 @@ class Outbound:
     def _share(self, one: Dialled, listener: _Shared, workload: Workload) -> None:
         """Add what can be told apart without an address of its own."""
         service, port, protocol = one.service, one.port, protocol_of(one.port)
-        cluster = cluster_name(service, port.number)
+        cluster, lifetime = cluster_name(service, port.number), self._lifetime(one, workload)
         if protocol is not ir.Protocol.TCP and (protocol in _HTTP or not service.addresses):
             listener.http.append(one)
         if protocol in _HTTP:
@@ -132,6 +134,7 @@ class Outbound:
                     to=(ir.WeightedCluster(cluster=cluster),),
                     destinations=service.networks,
                     tls=tls,
+                    lifetime=lifetime,
                     sources=_source(service),
                 )
                 for tls in (False, True)
@@ -144,11 +147,12 @@ class Outbound:
                     to=(ir.WeightedCluster(cluster=cluster),),
                     server_names=(service.host,),
                     tls=True,
+                    lifetime=lifetime,
                     sources=_source(service),
                 ),
             )
-        elif not service.addresses:
-            listener.rest = listener.rest or cluster
+        elif not service.addresses and not listener.rest:
+            listener.rest, listener.lifetime = cluster, lifetime
 
     def _virtual_hosts(self, some: Iterable[Dialled], workload: Workload) -> Iterator[ir.VirtualHost]:
         claimed: set[str] = set()
@@ -181,7 +185,7 @@ class Outbound:
         yield namespace if namespace in self._own_rules else ""
         yield from (labels.get(name) for name in self._asked)
         if chosen is None:
-            rule = self._policies.destination_rule_for(service, seen_from=namespace)
+            rule = rule_for(service, place)
             yield resources.key(rule) if rule else ""
         else:
             for said, inner in self._policies.rules_of(chosen):
@@ -201,7 +205,13 @@ class Outbound:
             routes=_table_name(one) if protocol is ir.Protocol.AUTO else "",
             cluster=cluster_name(one.service, one.port.number) if left else "",
             tcp=tcp,
+            lifetime=self._lifetime(one, workload),
         )
+
+    def _lifetime(self, one: Dialled, workload: Workload) -> ir.Lifetime:
+        """Return how long connections to a port of a service are kept."""
+        number = one.port.number
+        return lifetime_of(policy_for(rule_for(one.service, self._place(workload, number)), number))
 
     def _connections_to(self, one: Dialled, address: str, workload: Workload) -> tuple[ir.TcpRoute, ...]:
         """Return the routes of what is not HTTP: a port for TLS has rules for TLS, every other for TCP."""
@@ -216,8 +226,9 @@ class Outbound:
 
 
 def _labels_asked_for(policies: Policies) -> set[str]:
-    """Return the labels by which VirtualServices tell proxies apart."""
-    return {name for service in policies.virtual_services for name in _asked_by(service, policies)}
+    """Return the labels by which VirtualServices and DestinationRules tell proxies apart."""
+    asked = {name for service in policies.virtual_services for name in _asked_by(service, policies)}
+    return asked | {*policies.clients_told_apart_by}
 
 
 def _namespaces_named(service: VirtualService, policies: Policies) -> Iterator[str]:
@@ -246,6 +257,7 @@ def _shared_port(bind: str, number: int, listener: _Shared, unclaimed: str) -> i
         protocol=ir.Protocol.HTTP if listener.http else ir.Protocol.TCP,
         routes=(str(number) if bind == _SHARED else f"{bind}_{number}") if listener.http else "",
         cluster=rest,
+        lifetime=listener.lifetime,
         tcp=tuple(_told_apart(listener.tcp)),
     )
 

@@ -26,6 +26,9 @@ from clover.mesh.translate.reporting import reports_of
 _OWN_ADDRESS = "0.0.0.0"  # noqa: S104 - a Sidecar's word for the workload's own address
 
 
+_Labels = tuple[tuple[str, str], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Clusters:
     """What a proxy may send to; all that know the same have one of these, with the same tuples after a change."""
@@ -83,11 +86,12 @@ class _Translation:
         )
         if workload.gateway:
             gateways, tables = gateway_ports(workload, self._registry, self._policies)
-            clusters = self._all_clusters(workload.namespace, gateway=True)
+            clusters = self._all_clusters(workload.namespace, self._policies.client(workload), gateway=True)
             return _with_clusters(replace(common, gateways=gateways, tables=the_same(tables)), clusters)
         inbound, peers = with_peers(self._inbound(workload, view), workload, self._registry, self._policies)
         told = self._outbound.told(workload, view)
-        clusters = self._clusters_for(view, chain(told.clusters(), _asked_by(common.guard)))
+        named = chain(told.clusters(), _asked_by(common.guard))
+        clusters = self._clusters_for(view, named, self._policies.client(workload))
         return _with_clusters(
             replace(
                 common,
@@ -100,36 +104,38 @@ class _Translation:
             clusters,
         )
 
-    def _all_clusters(self, namespace: str, *, gateway: bool) -> _Clusters:
+    def _all_clusters(self, namespace: str, labels: _Labels, *, gateway: bool) -> _Clusters:
         """Return the clusters of all services that proxies in a namespace may know."""
-        if (namespace, gateway) not in self._clusters:
+        same = (namespace, labels, gateway)
+        if same not in self._clusters:
             services = (service for service in self._registry.services if service.visible(namespace))
-            self._clusters[namespace, gateway] = self._clusters_of(services, namespace, gateway=gateway)
-        return self._clusters[namespace, gateway]
+            self._clusters[same] = self._clusters_of(services, namespace, labels, gateway=gateway)
+        return self._clusters[same]
 
-    def _clusters_for(self, view: View, named: Iterable[str]) -> _Clusters:
+    def _clusters_for(self, view: View, named: Iterable[str], labels: _Labels) -> _Clusters:
         """Return the clusters of what a view shows, and, as on Istio, those that rules send to beyond it."""
         if not view.narrow:
-            return self._all_clusters(view.namespace, gateway=False)
-        same = (view.namespace, view.sources)
+            return self._all_clusters(view.namespace, labels, gateway=False)
+        same = (view.namespace, labels, view.sources)
         if same not in self._clusters:
-            self._clusters[same] = self._clusters_of(view.services, view.namespace, gateway=False)
+            self._clusters[same] = self._clusters_of(view.services, view.namespace, labels, gateway=False)
         shown = self._clusters[same].named
         beyond = tuple(sorted({name for name in named if name not in shown}))
         if (*same, beyond) not in self._clusters:
             hosts = dict.fromkeys(name.rpartition("|")[2] for name in beyond)
             services = (found for host in hosts if (found := self._registry.service(host)))
             visible = (service for service in services if service.visible(view.namespace))
-            more = self._clusters_of(visible, view.namespace, gateway=False).named
+            more = self._clusters_of(visible, view.namespace, labels, gateway=False).named
             wanted = {name: more[name] for name in beyond if name in more}
             self._clusters[*same, beyond] = _clusters({**shown, **wanted})
         return self._clusters[*same, beyond]
 
-    def _clusters_of(self, services: Iterable[Service], namespace: str, *, gateway: bool) -> _Clusters:
-        """Return the clusters of services; of each, all namespaces see the same that obey the same DestinationRule."""
+    def _clusters_of(self, services: Iterable[Service], namespace: str, labels: _Labels, *, gateway: bool) -> _Clusters:
+        """Return the clusters of services; of each, all proxies see the same that obey the same DestinationRule."""
+        asked = dict(labels)
         found: dict[str, tuple[ir.Cluster, ir.Endpoints]] = {}
         for service in services:
-            rule = self._policies.destination_rule_for(service, seen_from=namespace)
+            rule = self._policies.destination_rule_for(service, seen_from=namespace, labels=asked)
             same = (service.host, service.source, service.ports, resources.key(rule) if rule else "", gateway)
             if same not in self._of_service:
                 pairs = clusters_from(service, rule, self._registry, self._policies, gateway=gateway)

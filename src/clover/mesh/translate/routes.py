@@ -24,9 +24,17 @@ from clover.mesh.istio.kinds.virtual_service import (
     OptionalMatch,
     PortSelector,
 )
-from clover.mesh.istio.policies import MESH, Policies, gateway_names, labels_of, policy_for, service_at
+from clover.mesh.istio.policies import (
+    MESH,
+    NOTHING_SAID,
+    Policies,
+    gateway_names,
+    labels_of,
+    policy_for,
+    service_at,
+)
 from clover.mesh.istio.registry import Registry, Service, Workload
-from clover.mesh.istio.resources import VirtualService
+from clover.mesh.istio.resources import DestinationRule, VirtualService
 from clover.mesh.translate.clusters import cluster_name
 
 DEFAULT_RETRIES = ir.Retries(
@@ -196,6 +204,23 @@ def cluster_of(destination: Destination, place: Place, namespace: str) -> str:
     return cluster_name(service, port_of(destination, service, place.port), destination.subset)
 
 
+def rule_for(service: Service, place: Place) -> DestinationRule | None:
+    """Return the DestinationRule that a proxy obeys for a service."""
+    workload = place.workload
+    return place.policies.destination_rule_for(service, seen_from=workload.namespace, labels=labels_of(workload))
+
+
+def policy_of(destination: Destination, place: Place, namespace: str) -> TrafficPolicy:
+    """Return what is asked for a destination at one listener, as written in a resource of `namespace`."""
+    service = service_at(place.registry, destination.host, namespace)
+    if service is None:
+        return NOTHING_SAID
+    rule = rule_for(service, place)
+    subsets = rule.spec.subsets if rule else ()
+    subset = next((item for item in subsets if item.name == destination.subset), None)
+    return policy_for(rule, port_of(destination, service, place.port), subset)
+
+
 def match_from(match: HTTPMatchRequest) -> ir.RequestMatch:
     """Return the tests of one match that are made for each request."""
     pseudo = ((":scheme", match.scheme), (":method", match.method), (":authority", match.authority))
@@ -330,14 +355,7 @@ def _hash_policies(destinations: Iterable[Destination], place: Place, namespace:
 
 
 def _consistent_hash(destination: Destination, place: Place, namespace: str) -> ConsistentHashLB | None:
-    service = service_at(place.registry, destination.host, namespace)
-    if service is None:
-        return None
-    rule = place.policies.destination_rule_for(service, seen_from=place.workload.namespace)
-    if rule is None:
-        return None
-    subset = next((item for item in rule.spec.subsets if item.name == destination.subset), None)
-    balancer = policy_for(rule, port_of(destination, service, place.port), subset).load_balancer
+    balancer = policy_of(destination, place, namespace).load_balancer
     return balancer.consistent_hash if balancer else None
 
 
@@ -345,7 +363,12 @@ def _hash_policy(choice: ConsistentHashLB) -> ir.HashPolicy:
     if choice.http_header_name:
         return ir.HashPolicy(header=choice.http_header_name)
     if cookie := choice.http_cookie:
-        return ir.HashPolicy(cookie=cookie.name, cookie_path=cookie.path, cookie_ttl_s=cookie.ttl)
+        return ir.HashPolicy(
+            cookie=cookie.name,
+            cookie_path=cookie.path,
+            cookie_ttl_s=cookie.ttl,
+            cookie_attributes=tuple((attribute.name, attribute.value) for attribute in cookie.attributes),
+        )
     if choice.http_query_parameter_name:
         return ir.HashPolicy(query=choice.http_query_parameter_name)
     return ir.HashPolicy(source_ip=True)
@@ -356,7 +379,7 @@ def rules_of(rule: HTTPRoute, place: Place, namespace: str) -> tuple[str, ...]:
     found = []
     for destination in (*(share.destination for share in rule.route), *(copy for copy, _ in rule.mirrored())):
         service = service_at(place.registry, destination.host, namespace)
-        chosen = service and place.policies.destination_rule_for(service, seen_from=place.workload.namespace)
+        chosen = service and rule_for(service, place)
         if chosen:
             found.append(resources.key(chosen))
     return tuple(dict.fromkeys(found))

@@ -16,7 +16,8 @@ from clover.mesh.istio import resources
 from clover.mesh.istio.kinds.virtual_service import ConnectionMatch, RouteDestination
 from clover.mesh.istio.policies import MESH, gateway_names, labels_of
 from clover.mesh.istio.resources import VirtualService
-from clover.mesh.translate.routes import Place, cluster_of
+from clover.mesh.translate.clusters import lifetime_of
+from clover.mesh.translate.routes import Place, cluster_of, policy_of
 
 
 def tcp_routes_from(service: VirtualService, place: Place, *, address: str = "") -> tuple[ir.TcpRoute, ...]:
@@ -106,6 +107,8 @@ def _route(
         destinations=destinations,
         server_names=server_names,
         tls=tls,
+        # As on Istio, of several destinations the first says how long.
+        lifetime=lifetime_of(policy_of(shares[0].destination, place, service.metadata.namespace)),
         sources=(resources.key(service),),
     )
 

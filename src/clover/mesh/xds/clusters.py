@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
+from envoy.config.common.matcher.v3.matcher_pb2 import MatchPredicate
 from envoy.config.core.v3 import address_pb2, base_pb2, protocol_pb2, socket_option_pb2
 from envoy.config.endpoint.v3 import endpoint_components_pb2, endpoint_pb2
+from envoy.config.route.v3.route_components_pb2 import HeaderMatcher
 from envoy.extensions.upstreams.http.v3.http_protocol_options_pb2 import HttpProtocolOptions
 
 from clover.kit.memory import remembered
@@ -24,6 +27,8 @@ UNLIMITED = 2**32 - 1
 RING_SIZE = 1024
 """Istio's minimum size of a hash ring."""
 _CONNECT_TIMEOUT_S = 10.0
+_NEVER_SET = "clover.slow_start_aggression"
+"""Envoy wants the name of a run-time setting beside the number."""
 _SOL_SOCKET, _SO_MARK = 1, 36
 
 _BY_NAME = {ir.Discovery.DNS: Cluster.STRICT_DNS, ir.Discovery.DNS_ROUND_ROBIN: Cluster.LOGICAL_DNS}
@@ -69,10 +74,17 @@ def outbound(
         message.ring_hash_lb_config.minimum_ring_size.value = cluster.ring_size or RING_SIZE
     elif cluster.balancing is ir.Balancing.MAGLEV and cluster.ring_size:
         message.maglev_lb_config.table_size.value = cluster.ring_size
+    if cluster.warmup:
+        _warm_up(message, cluster.warmup)
     _limit(message, cluster.limits)
     _watch(message, cluster.outliers)
     _speak(
-        message, cluster.protocol, cluster.limits, h2_upgrade=cluster.h2_upgrade, names_host=tls.names_host(cluster.tls)
+        message,
+        cluster.protocol,
+        cluster.limits,
+        h2_upgrade=cluster.h2_upgrade,
+        names_host=tls.names_host(cluster.tls),
+        errors=cluster.outliers.statuses if cluster.outliers else (),
     )
     secrets = tuple(tls.protect(message, cluster))
     return resource(
@@ -215,6 +227,9 @@ def _limit(message: Cluster, limits: ir.Limits) -> None:
     for name in ("max_connections", "max_pending_requests", "max_requests", "max_retries"):
         value = getattr(limits, name)
         getattr(threshold, name).value = UNLIMITED if value is None else value
+    if limits.retry_budget is not None:
+        threshold.retry_budget.budget_percent.value = limits.retry_budget.percent
+        threshold.retry_budget.min_retry_concurrency.value = limits.retry_budget.least
     if limits.keepalive is not None:
         keepalive = message.upstream_connection_options.tcp_keepalive
         keepalive.SetInParent()
@@ -225,6 +240,20 @@ def _limit(message: Cluster, limits: ir.Limits) -> None:
         ):
             if value is not None:
                 getattr(keepalive, name).value = value
+
+
+def _warm_up(message: Cluster, warmup: ir.Warmup) -> None:
+    """Let the share of an endpoint grow that has just come."""
+    chosen = (
+        message.round_robin_lb_config if message.lb_policy == Cluster.ROUND_ROBIN else message.least_request_lb_config
+    )
+    start = chosen.slow_start_config
+    start.slow_start_window.CopyFrom(duration(warmup.window_s))
+    if warmup.aggression is not None:
+        start.aggression.default_value = warmup.aggression
+        start.aggression.runtime_key = _NEVER_SET
+    if warmup.least_percent is not None:
+        start.min_weight_percent.value = warmup.least_percent
 
 
 def _watch(message: Cluster, outliers: ir.OutlierDetection | None) -> None:
@@ -258,13 +287,22 @@ def _watch(message: Cluster, outliers: ir.OutlierDetection | None) -> None:
 
 
 def _speak(
-    message: Cluster, protocol: ir.Protocol, limits: ir.Limits, *, h2_upgrade: bool, names_host: bool = False
+    message: Cluster,
+    protocol: ir.Protocol,
+    limits: ir.Limits,
+    *,
+    h2_upgrade: bool,
+    names_host: bool = False,
+    errors: tuple[int, ...] = (),
 ) -> None:
-    """Choose the protocol towards the endpoints; `AUTO` speaks what the client spoke."""
+    """Choose the protocol towards the endpoints, and its `errors`; `AUTO` speaks what the client spoke."""
     options = HttpProtocolOptions()
     http2 = protocol_pb2.Http2ProtocolOptions()
     if limits.max_concurrent_streams is not None:
         http2.max_concurrent_streams.value = limits.max_concurrent_streams
+    if limits.http2_keepalive is not None:
+        http2.connection_keepalive.interval.CopyFrom(duration(limits.http2_keepalive.interval_s))
+        http2.connection_keepalive.timeout.CopyFrom(duration(limits.http2_keepalive.timeout_s))
     if protocol is ir.Protocol.HTTP2 or h2_upgrade:
         options.explicit_http_config.http2_protocol_options.CopyFrom(http2)
     elif protocol is ir.Protocol.AUTO:
@@ -281,6 +319,22 @@ def _speak(
         common.max_connection_duration.CopyFrom(duration(limits.max_connection_duration_s))
     if limits.max_requests_per_connection:
         common.max_requests_per_connection.value = limits.max_requests_per_connection
+    if errors:
+        options.outlier_detection.error_matcher.CopyFrom(_one_of(errors))
     message.typed_extension_protocol_options["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"].CopyFrom(
         packed(options)
     )
+
+
+def _one_of(statuses: Iterable[int]) -> MatchPredicate:
+    """Return a test for answers with one of these statuses."""
+    tests = [_has_status(status) for status in statuses]
+    return tests[0] if len(tests) == 1 else MatchPredicate(or_match=MatchPredicate.MatchSet(rules=tests))
+
+
+def _has_status(status: int) -> MatchPredicate:
+    header = HeaderMatcher(name=":status")
+    header.string_match.exact = str(status)
+    result = MatchPredicate()
+    result.http_response_headers_match.headers.append(header)
+    return result

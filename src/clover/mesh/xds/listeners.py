@@ -98,13 +98,13 @@ def outbound(
         # that several services share, whatever is none of theirs, with TLS or without.
         cluster, chain = port.cluster or PASSTHROUGH, message.default_filter_chain
         chain.name = "PassthroughFilterChain"
-        chain.filters.append(tcp_filter(cluster, identity, settings, direction="outbound"))
+        chain.filters.append(tcp_filter(cluster, identity, settings, direction="outbound", lifetime=port.lifetime))
         tls.announce_tcp(chain, [cluster], says_http)
         needs.append((CLUSTER, cluster))
     elif port.cluster:
         chain = message.filter_chains.add(name=f"{outbound_name(port)}-tcp")
         chain.filter_chain_match.transport_protocol = _PLAINTEXT
-        chain.filters.append(tcp_filter(port.cluster, identity, settings, direction="outbound"))
+        chain.filters.append(tcp_filter(port.cluster, identity, settings, direction="outbound", lifetime=port.lifetime))
         tls.announce_tcp(chain, [port.cluster], says_http)
         needs.append((CLUSTER, port.cluster))
     return resource(
@@ -155,10 +155,11 @@ def tcp_filter(
     *,
     direction: str,
     noted: tuple[tuple[str, str], ...] = (),
+    lifetime: ir.Lifetime = ir.AS_LONG_AS_USED,
 ) -> Filter:
     """Return the filter that carries connections to a cluster as they are; `noted` as in `telemetry.access_log`."""
     log = telemetry.access_log(identity, settings, direction=direction, http=False, noted=noted)
-    return tcp.to_cluster(cluster, log=log)
+    return tcp.to_cluster(cluster, log=log, lifetime=lifetime)
 
 
 def _log(identity: ir.Identity, settings: Settings, direction: str) -> tuple[accesslog_pb2.AccessLog, ...]:

@@ -243,6 +243,8 @@ def _hash_policy(policy: ir.HashPolicy) -> route_components_pb2.RouteAction.Hash
         result.cookie.path = policy.cookie_path
         if policy.cookie_ttl_s is not None:
             result.cookie.ttl.CopyFrom(duration(policy.cookie_ttl_s))
+        for name, value in policy.cookie_attributes:
+            result.cookie.attributes.add(name=name, value=value)
     elif policy.query:
         result.query_parameter.name = policy.query
     else:

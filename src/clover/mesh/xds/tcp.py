@@ -19,9 +19,18 @@ Log = Iterable[accesslog_pb2.AccessLog]
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
 
 
-def to_cluster(cluster: str, *, log: Log) -> Filter:
+def to_cluster(cluster: str, *, log: Log, lifetime: ir.Lifetime = ir.AS_LONG_AS_USED) -> Filter:
     """Return the filter that carries connections to a cluster."""
-    return network_filter("tcp_proxy", tcp_proxy_pb2.TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=log))
+    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=log)
+    return _carrying(proxy, lifetime)
+
+
+def _carrying(proxy: tcp_proxy_pb2.TcpProxy, lifetime: ir.Lifetime) -> Filter:
+    if lifetime.idle_s is not None:
+        proxy.idle_timeout.CopyFrom(duration(lifetime.idle_s))
+    if lifetime.most_s is not None:
+        proxy.max_downstream_connection_duration.CopyFrom(duration(lifetime.most_s))
+    return network_filter("tcp_proxy", proxy)
 
 
 def chain(route: ir.TcpRoute, *, name: str, log: Log) -> FilterChain:
@@ -31,12 +40,12 @@ def chain(route: ir.TcpRoute, *, name: str, log: Log) -> FilterChain:
     result.filter_chain_match.server_names.extend(route.server_names)
     result.filter_chain_match.transport_protocol = "tls" if route.tls else "raw_buffer"
     if len(route.to) == 1:
-        result.filters.append(to_cluster(route.to[0].cluster, log=log))
+        result.filters.append(to_cluster(route.to[0].cluster, log=log, lifetime=route.lifetime))
         return result
     proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=route.name, access_log=log)
     for share in route.to:
         proxy.weighted_clusters.clusters.add(name=share.cluster, weight=share.weight)
-    result.filters.append(network_filter("tcp_proxy", proxy))
+    result.filters.append(_carrying(proxy, route.lifetime))
     return result
 
 

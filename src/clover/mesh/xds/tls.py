@@ -12,9 +12,13 @@ from functools import lru_cache
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
 from envoy.config.core.v3.base_pb2 import TransportSocket
+from envoy.config.core.v3.proxy_protocol_pb2 import ProxyProtocolConfig
 from envoy.config.listener.v3.listener_components_pb2 import Filter, FilterChain
 from envoy.extensions.filters.common.set_filter_state.v3.value_pb2 import FilterStateValue
 from envoy.extensions.filters.network.set_filter_state.v3 import set_filter_state_pb2
+from envoy.extensions.transport_sockets.proxy_protocol.v3.upstream_proxy_protocol_pb2 import (
+    ProxyProtocolUpstreamTransport,
+)
 from envoy.extensions.transport_sockets.raw_buffer.v3.raw_buffer_pb2 import RawBuffer
 from envoy.extensions.transport_sockets.tls.v3.common_pb2 import SubjectAltNameMatcher, TlsParameters
 from envoy.extensions.transport_sockets.tls.v3.tls_pb2 import (
@@ -85,6 +89,20 @@ def protect(message: Cluster, cluster: ir.Cluster) -> Iterator[tuple[str, str]]:
         case ir.OriginTls() as wanted:
             message.transport_socket.CopyFrom(_to_an_origin(wanted))
             yield from ((SECRET, name) for name in (wanted.roots, wanted.identity) if name)
+    if cluster.proxy_protocol:
+        _introduce(message, ProxyProtocolConfig.V1 if cluster.proxy_protocol == 1 else ProxyProtocolConfig.V2)
+
+
+def _introduce(message: Cluster, version: ProxyProtocolConfig.Version) -> None:
+    """Let connections say whose they are before all else, TLS included."""
+    if not message.transport_socket_matches and not message.HasField("transport_socket"):
+        message.transport_socket.CopyFrom(_plain())
+    sockets = [match.transport_socket for match in message.transport_socket_matches]
+    for socket in sockets or [message.transport_socket]:
+        config = ProxyProtocolConfig(version=version)
+        wrapped = ProxyProtocolUpstreamTransport(config=config, transport_socket=socket)
+        socket.name = "envoy.transport_sockets.upstream_proxy_protocol"
+        socket.typed_config.CopyFrom(packed(wrapped))
 
 
 def says_http(some: Iterable[ir.Cluster]) -> frozenset[str]:

@@ -49,16 +49,18 @@ def test_a_field_of_istio_that_clover_does_not_carry_out_is_refused_by_name():
             "spec.http[0].fault.delay.exponentialDelay",
         ),
         (virtual_service("[{fault: {abort: {http2Error: x}}}]"), "spec.http[0].fault.abort.http2Error"),
-        (destination_rule("workloadSelector: {matchLabels: {app: x}}"), "spec.workloadSelector"),
         (destination_rule("trafficPolicy: {tunnel: {targetHost: a}}"), "spec.trafficPolicy.tunnel"),
-        (destination_rule("trafficPolicy: {proxyProtocol: {version: V2}}"), "spec.trafficPolicy.proxyProtocol"),
         (
-            destination_rule("trafficPolicy: {portLevelSettings: [{port: {number: 1}, proxyProtocol: {}}]}"),
-            "spec.trafficPolicy.portLevelSettings[0].proxyProtocol",
+            destination_rule("trafficPolicy: {retryBudget: {budgetInterval: 1s}}"),
+            "spec.trafficPolicy.retryBudget.budgetInterval",
         ),
         (
-            destination_rule("subsets: [{name: a, trafficPolicy: {loadBalancer: {warmup: {duration: 1s}}}}]"),
-            "spec.subsets[0].trafficPolicy.loadBalancer.warmup",
+            destination_rule("trafficPolicy: {portLevelSettings: [{port: {number: 1}, tls: {caCrl: x}}]}"),
+            "spec.trafficPolicy.portLevelSettings[0].tls.caCrl",
+        ),
+        (
+            destination_rule("subsets: [{name: a, trafficPolicy: {loadBalancer: {localityLbSetting: {}}}}]"),
+            "spec.subsets[0].trafficPolicy.loadBalancer.localityLbSetting",
         ),
     ],
 )

@@ -1,7 +1,7 @@
 import pytest
 
 from harness import policies
-from harness.policies import destination_rule
+from harness.policies import destination_rule, virtual_service
 
 
 def said(text):
@@ -88,3 +88,102 @@ def test_failures_that_are_not_counted_are_a_warning():
     )
 
     assert (code, severity) == ("CLV4220", "warning")
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        (
+            "loadBalancer: {consistentHash: {httpCookie: {name: c, attributes: [{name: Secure}]}}}",
+            "loadBalancer.consistentHash.httpCookie.attributes",
+        ),
+        ("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}", "loadBalancer.warmup"),
+        ("connectionPool: {http: {maxRetries: 1}}, retryBudget: {}", "connectionPool.http.maxRetries"),
+        ("outlierDetection: {consecutiveErrors: 1}", "outlierDetection.consecutiveErrors"),
+    ],
+)
+def test_a_setting_without_effect_is_a_warning(policy, field):
+    ((code, severity, what),) = said(destination_rule(f"trafficPolicy: {{{policy}}}"))
+
+    assert (code, severity) == ("CLV4220", "warning")
+    assert what.startswith(f"'spec.trafficPolicy.{field}': ")
+
+
+@pytest.mark.parametrize("attribute", ["{name: 'a b'}", "{name: a, value: 'x; Domain=y'}", "{name: a, value: 'é'}"])
+def test_an_attribute_of_a_cookie_is_nothing_more_than_that(attribute):
+    cookie = f"{{name: c, ttl: 0s, attributes: [{attribute}]}}"
+    ((code, severity, _),) = said(
+        destination_rule(f"trafficPolicy: {{loadBalancer: {{consistentHash: {{httpCookie: {cookie}}}}}}}")
+    )
+
+    assert (code, severity) == ("CLV4212", "error")
+
+
+OUTSIDE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside}
+spec:
+  hosts: [a.example.com]
+  ports: [{number: 80, name: http}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.7}]
+---"""
+
+
+@pytest.mark.parametrize(("version", "found"), [("{}", [("CLV4103", "error")]), ("{version: V2}", [])])
+def test_hosts_outside_are_not_spoken_to_in_a_way_over_which_envoy_ends_itself(version, found):
+    rule = destination_rule(f"trafficPolicy: {{proxyProtocol: {version}}}", host="a.example.com", name="outside")
+
+    assert [one[:2] for one in said(OUTSIDE + rule)] == found
+
+
+def test_sidecars_do_not_read_the_proxy_protocol():
+    ((code, severity, _),) = said(destination_rule("trafficPolicy: {proxyProtocol: {version: V2}}"))
+
+    assert (code, severity) == ("CLV4381", "warning")
+
+
+def chosen(labels, name="chosen", more=""):
+    return destination_rule(f"workloadSelector: {{matchLabels: {labels}}}, {more}", name=name)
+
+
+def test_a_rule_for_some_clients_stands_beside_the_rule_for_all():
+    assert said(destination_rule("") + "---" + chosen("{app: waf}")) == []
+
+
+def test_a_rule_for_no_client_is_a_warning():
+    ((code, severity, what),) = said(chosen("{app: nobody}"))
+
+    assert (code, severity) == ("CLV4380", "warning")
+    assert what.endswith("no workload of the namespace 'default' is chosen, so the rule is for nobody")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [
+        ("{app: lb}", "{version: v2}", "'lb-v2' already obeys the DestinationRule 'default/one' for this host"),
+        (
+            "{app: lb}",
+            "{app: lb}",
+            "the host 'server.default.svc.cluster.local' already has a DestinationRule: 'default/one'",
+        ),
+        ("{app: lb, version: v1}", "{version: v2}", ""),
+    ],
+)
+def test_a_client_obeys_one_rule_for_a_host(first, second, what):
+    found = said(chosen(first, "one") + "---" + chosen(second, "two"))
+
+    assert [(code, text.partition("': ")[2]) for code, _, text in found] == ([("CLV4207", what)] if what else [])
+
+
+def test_a_subset_is_there_for_every_client_that_a_route_is_for():
+    text = "---".join(
+        (
+            destination_rule("subsets: [{name: v1, labels: {version: v1}}]"),
+            chosen("{app: waf}"),
+            virtual_service("[{route: [{destination: {host: server, subset: v1}}]}]", host="server", name="server"),
+        )
+    )
+
+    assert [problem.code for problem in policies.problems(text)] == ["CLV4203"]

@@ -96,3 +96,33 @@ def test_a_hash_is_on_the_default_route_too_and_its_requests_are_retried_at_the_
 
     assert route.action.hash_policies == (ir.HashPolicy(header="x-user"),)
     assert not route.retries.previous_hosts
+
+
+def test_a_rule_for_some_clients_is_obeyed_by_them_alone_and_only_in_its_namespace():
+    everywhere = REGISTRY.workloads
+    guest = replace(workload("guest", "waf", "10.244.1.2"), namespace="other")
+    registry = replace(REGISTRY, workloads=(*everywhere, guest))
+    text = "---".join(
+        (
+            destination_rule("trafficPolicy: {loadBalancer: {simple: RANDOM}}"),
+            destination_rule(
+                "workloadSelector: {matchLabels: {app: waf}}, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}",
+                name="chosen",
+            ),
+        )
+    )
+    told = policies.proxies(text, registry=registry)
+    found = {
+        node: policies.cluster(told[node], f"outbound|9180||{SERVER}").balancing for node in ("waf", "lb-v1", "guest")
+    }
+
+    assert found == {"waf": ir.Balancing.ROUND_ROBIN, "lb-v1": ir.Balancing.RANDOM, "guest": ir.Balancing.RANDOM}
+
+
+def test_clients_that_no_rule_for_the_host_chooses_obey_none():
+    wide = destination_rule("trafficPolicy: {loadBalancer: {simple: RANDOM}}", host="'*.local'", name="wide")
+    text = f"{wide}---{destination_rule('workloadSelector: {matchLabels: {app: waf}}')}"
+
+    assert policies.cluster(policies.proxies(text)["cache"], f"outbound|9180||{SERVER}").balancing == (
+        ir.Balancing.LEAST_REQUEST
+    )

@@ -42,6 +42,10 @@ def words_are_current(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding
         balancer = part.load_balancer
         if balancer and balancer.simple == "LEAST_CONN":
             yield given_up((*path, "loadBalancer", "simple"), "'LEAST_CONN'", "'LEAST_REQUEST', which means the same")
+        if balancer and balancer.warmup_duration_secs is not None:
+            yield given_up(
+                (*path, "loadBalancer", "warmupDurationSecs"), "'warmupDurationSecs'", "'warmup: {duration: ...}'"
+            )
         if balancer and balancer.consistent_hash and balancer.consistent_hash.minimum_ring_size is not None:
             here = (*path, "loadBalancer", "consistentHash", "minimumRingSize")
             yield given_up(here, "'minimumRingSize'", "'ringHash: {minimumRingSize: ...}'")

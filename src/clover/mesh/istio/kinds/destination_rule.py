@@ -4,22 +4,46 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, Strict, StrictBool, StrictInt, model_validator
+from pydantic_core import PydanticCustomError
 
 from clover.mesh.istio.durations import Duration, DurationOrZero
-from clover.mesh.istio.kinds.part import Count, ExportTo, NetworkingResource, NonEmpty, Part, WholePercentage, one_of
+from clover.mesh.istio.kinds.part import (
+    Count,
+    ExportTo,
+    MatchLabels,
+    NetworkingResource,
+    NonEmpty,
+    Part,
+    Percentage,
+    WholePercentage,
+    one_of,
+)
 from clover.mesh.istio.kinds.virtual_service import PortSelector
+
+
+class CookieAttribute(Part):
+    """Something more that a cookie says when it is made, for example `SameSite`."""
+
+    name: NonEmpty
+    value: str = ""
 
 
 class HTTPCookie(Part):
     """A cookie that keeps a client at one endpoint."""
 
-    unsupported = frozenset({"attributes"})
-
     name: NonEmpty
     path: str = ""
     ttl: DurationOrZero | None = None
     """None: the cookie is only read, never made; 0: a session cookie."""
+    attributes: tuple[CookieAttribute, ...] = ()
+
+    @model_validator(mode="after")
+    def _says_each_attribute_once(self) -> Self:
+        names = [attribute.name for attribute in self.attributes]
+        if len(set(names)) != len(names):
+            raise PydanticCustomError("attributes", "an attribute of the cookie is written twice")
+        return self
 
 
 class RingHash(Part):
@@ -52,13 +76,26 @@ class ConsistentHashLB(Part):
         return self
 
 
+class WarmupConfiguration(Part):
+    """How the share of an endpoint grows that has just come."""
+
+    duration: Duration
+    minimum_percent: Percentage | None = None
+    """Of its share, to begin with; None: 10."""
+    aggression: Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)] | None = None
+    """None, or 1: it grows evenly; more: faster at first."""
+
+
 class LoadBalancerSettings(Part):
     """How an endpoint is picked."""
 
-    unsupported = frozenset({"localityLbSetting", "warmup", "warmupDurationSecs", "zoneAwareLbSetting"})
+    unsupported = frozenset({"localityLbSetting", "zoneAwareLbSetting"})
 
     simple: Literal["UNSPECIFIED", "LEAST_CONN", "LEAST_REQUEST", "RANDOM", "ROUND_ROBIN", "PASSTHROUGH"] | None = None
     consistent_hash: ConsistentHashLB | None = None
+    warmup: WarmupConfiguration | None = None
+    warmup_duration_secs: Duration | None = None
+    """The older form; not asked where there is `warmup`."""
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -77,18 +114,23 @@ class TcpKeepalive(Part):
 class TCPSettings(Part):
     """Limits of connections."""
 
-    unsupported = frozenset({"idleTimeout"})
-
     max_connections: Count = 0
     connect_timeout: Duration | None = None
     max_connection_duration: Duration | None = None
+    idle_timeout: DurationOrZero | None = None
+    """None: an hour, as Envoy; 0: no limit."""
     tcp_keepalive: TcpKeepalive | None = None
+
+
+class ConnectionKeepalive(Part):
+    """HTTP/2's own probes."""
+
+    interval: Duration
+    timeout: Duration
 
 
 class HTTPSettings(Part):
     """Limits of requests; as in Istio, 0 is no limit."""
-
-    unsupported = frozenset({"http2KeepAlive"})
 
     http1_max_pending_requests: Count = 0
     http2_max_requests: Count = 0
@@ -98,6 +140,7 @@ class HTTPSettings(Part):
     max_concurrent_streams: Count = 0
     h2_upgrade_policy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] = "DEFAULT"
     use_client_protocol: StrictBool = False
+    http2_keep_alive: ConnectionKeepalive | None = Field(default=None, alias="http2KeepAlive")
 
 
 class ConnectionPoolSettings(Part):
@@ -110,8 +153,6 @@ class ConnectionPoolSettings(Part):
 class OutlierDetection(Part):
     """When an endpoint that answers badly is left alone for a while."""
 
-    unsupported = frozenset({"consecutiveErrors", "outlierDetectionHttpErrorCodes"})
-
     consecutive_5xx_errors: Count | None = Field(default=None, alias="consecutive5xxErrors")
     """None: 5, as Envoy; 0: not counted."""
     consecutive_gateway_errors: Count | None = None
@@ -121,6 +162,10 @@ class OutlierDetection(Part):
     base_ejection_time: Duration | None = None
     max_ejection_percent: WholePercentage | None = None
     min_health_percent: WholePercentage = 0
+    outlier_detection_http_error_codes: tuple[Annotated[StrictInt, Field(ge=100, le=599)], ...] = ()
+    """Answers that count as errors, in place of all 5xx."""
+    consecutive_errors: Annotated[StrictInt, Field(ge=0, le=2**31 - 1)] = 0
+    """Says nothing any more, on Istio neither."""
 
 
 class ClientTLSSettings(Part):
@@ -144,8 +189,6 @@ class ClientTLSSettings(Part):
 class PolicyParts(Part):
     """The parts that a policy has for a port as for a whole service."""
 
-    unsupported = frozenset({"tunnel", "proxyProtocol", "retryBudget"})
-
     load_balancer: LoadBalancerSettings | None = None
     connection_pool: ConnectionPoolSettings | None = None
     outlier_detection: OutlierDetection | None = None
@@ -159,9 +202,30 @@ class PortTrafficPolicy(PolicyParts):
     port: PortSelector
 
 
+class ProxyProtocol(Part):
+    """Connections begin with a line that says whose they are."""
+
+    version: Literal["V1", "V2"] = "V1"
+
+
+class RetryBudget(Part):
+    """How many of the requests under way may be retries."""
+
+    unsupported = frozenset({"budgetInterval"})
+
+    percent: Percentage | None = None
+    """None: 20."""
+    min_retry_concurrency: Count = 0
+    """So many at any time, however few requests there are; 0: 3."""
+
+
 class TrafficPolicy(PolicyParts):
     """How traffic to a service, or to one of its subsets, is treated."""
 
+    unsupported = frozenset({"tunnel"})
+
+    proxy_protocol: ProxyProtocol | None = None
+    retry_budget: RetryBudget | None = None
     port_level_settings: tuple[PortTrafficPolicy, ...] = ()
 
 
@@ -176,12 +240,12 @@ class Subset(Part):
 class DestinationRuleSpec(Part):
     """What happens to traffic on its way to a service."""
 
-    unsupported = frozenset({"workloadSelector"})
-
     host: NonEmpty
     subsets: tuple[Subset, ...] = ()
     traffic_policy: TrafficPolicy | None = None
     export_to: ExportTo = ()
+    workload_selector: MatchLabels | None = None
+    """Clients in the rule's own namespace that obey it, in place of the rule without one; None: all clients."""
 
 
 class DestinationRule(NetworkingResource):
