@@ -286,6 +286,8 @@ async def test_what_a_proxy_ended_is_listed_and_what_a_function_answered_is_not(
     await store.insert_logs(
         access(flags="-", details="-", downstream_local="10.0.0.1:2", downstream_failure="TLS_error")
     )
+    taken = {"flags": "-", "details": "-", "filter_chain": "0.0.0.0_9180-http"}
+    await store.insert_logs(access(**taken, downstream_failure="TLS_error|error:1000009c:HTTP_REQUEST"))
 
     found = await query.lost(store, query.Window(function="losing"))
 

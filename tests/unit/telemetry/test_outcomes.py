@@ -83,6 +83,10 @@ CASES = {
         {"flags": "NR", "details": "filter_chain_not_found", "downstream_failure": "TLS_error:HTTP_REQUEST"},
         "no filter chain takes it: plaintext where only mutual TLS is taken, or an unknown server name",
     ),
+    "plaintext where it is taken": (
+        {"flags": "-", "details": "-", "filter_chain": "0.0.0.0_9180-http", "downstream_failure": "TLS_error|error:1"},
+        "",
+    ),
     "a client without a certificate": (
         {"flags": "-", "details": "-", "downstream_failure": "TLS_error:|PEER_DID_NOT_RETURN_A_CERTIFICATE"},
         "the client's TLS was not accepted (TLS error:|PEER DID NOT RETURN A CERTIFICATE)",

@@ -8,13 +8,15 @@ from typing import Any
 
 from clover.telemetry.query.answers import Answers
 from clover.telemetry.query.events import Window
-from clover.telemetry.query.outcomes import why
+from clover.telemetry.query.outcomes import NO_TLS, why
 
-_ENDED = """(
+_ENDED = f"""(
             LogAttributes['flags'] NOT IN ('', '-', 'DI')
             OR LogAttributes['details'] NOT IN ('', '-', 'via_upstream', 'direct_response')
             OR LogAttributes['terminal'] NOT IN ('', '-')
-            OR LogAttributes['downstream_failure'] NOT IN ('', '-')
+            OR (LogAttributes['downstream_failure'] NOT IN ('', '-')
+                AND NOT (startsWith(LogAttributes['downstream_failure'], '{NO_TLS}')
+                    AND LogAttributes['filter_chain'] NOT IN ('', '-')))
             OR LogAttributes['route'] = 'block_all')"""
 """Not so: what a function answered, also after a delay that a rule makes, and what a policy is meant to answer."""
 

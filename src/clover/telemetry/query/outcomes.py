@@ -15,6 +15,9 @@ _RULE = re.compile(r"ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]")
 """Istio's name of an authorization policy's rule."""
 _UNANSWERABLE = "-deny-due-to-bad-CUSTOM-action"
 _TOKEN = re.compile(r"jwt_authn_access_denied\{(.*)\}")
+NO_TLS = "TLS_error|"
+"""How Envoy's inspector begins when a connection is no TLS, which is no failure where a filter chain takes it so.
+Failures of a handshake begin with `TLS_error:`."""
 _OUTBOUND = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.+)")
 _Record = Mapping[str, str]
 
@@ -35,7 +38,8 @@ def _reasons(record: _Record) -> Iterator[str]:
     for word, text in _DETAILS.items():
         if word in said:
             yield text
-    if failure := record.get("downstream_failure", "").strip("-"):
+    failure = record.get("downstream_failure", "").strip("-")
+    if failure and not (failure.startswith(NO_TLS) and record.get("filter_chain", "").strip("-")):
         yield f"the client's TLS was not accepted ({_plain(failure)})"
     if record.get("route") == "block_all":
         yield f"{_to(record)} is no service of the mesh, and only those may be called (REGISTRY_ONLY)"
