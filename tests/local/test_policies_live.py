@@ -34,6 +34,10 @@ CASES = [
     for case in yaml.safe_load(path.read_text(encoding="utf-8"))
 ]
 OUTSIDE = "outside"
+ASKS = {"from", "get", "tcp", "grpc", "headers", "method", "data", "token", "count", "sni", "trusts", "shows"}
+SPEAKS = {"send", "then_send", "until", "within_s"}
+EXPECTS = {"status", "header", "body", "without", "backend", "backends", "end", "received", "record", "trace", "lost"}
+"""What a question can say, together."""
 PATIENCE_S = 5
 TOLD_S = 12
 CREDENTIALS = {"shop": "shop.example", "pay": "pay.example", "client": "client.example", "inside": "inside.example"}
@@ -56,14 +60,24 @@ class Mesh:
         return self.api.post("/v1/resources", {"documents": [{"name": "case.yaml", "text": text}], "dryRun": False})
 
     def restore(self, text):
-        """Put the mesh back to what the chain means."""
+        """Put the mesh back to what the chain means; what something else refers to goes after that."""
         changed = [key(document) for document in yaml.safe_load_all(text) if document]
-        # First what is meant: it no longer refers to what goes.
-        if before := [self.meant[one] for one in changed if one in self.meant]:
-            self.apply(yaml.safe_dump_all(before))
-        for kind, namespace, name in reversed(changed):
-            if (kind, namespace, name) not in self.meant:
-                self.api.delete(f"/v1/resources/{kind}/{name}", {"namespace": namespace})
+        before = [self.meant[one] for one in changed if one in self.meant]
+        left = [partial(self.delete, one) for one in reversed(changed) if one not in self.meant]
+        left += [partial(self.apply, yaml.safe_dump_all(before))] if before else []
+        while left:
+            refused = []
+            for step in left:
+                try:
+                    step()
+                except CloverError:
+                    refused.append(step)
+            assert len(refused) < len(left), changed
+            left = refused
+
+    def delete(self, resource):
+        kind, namespace, name = resource
+        self.api.delete(f"/v1/resources/{kind}/{name}", {"namespace": namespace})
 
     def ask(self, question):
         """Return the answers to a question, asked from where it says."""
@@ -108,6 +122,7 @@ def mesh():
         issuer = Issuer()
         for name, host in CREDENTIALS.items():
             issuer.issue(host).write(folder / "credentials" / name, authority=issuer.root)
+        (folder / "keys.json").write_text(tokens.signer("one").jwks, encoding="utf-8")
         outside = {how: servers.enter_context(server_outside(folder, how)) for how in ("alone", "tls")}
         up = json.loads(command.ok("up", folder, "--port", str(free_port()), "--json"))
         words = {
@@ -140,6 +155,12 @@ def server_outside(folder, how):
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_policy_does_what_it_says(mesh, case):
+    assert (
+        not {word for question in [*case.get("ask", []), *case.get("then", [])] for word in question}
+        - ASKS
+        - SPEAKS
+        - EXPECTS
+    )
     case = told(case, {**mesh.words, "FREE_PORT": str(free_port())})
     text = "---\n".join([case["apply"]] if isinstance(case.get("apply"), str) else case.get("apply", []))
     if "refused" in case:
@@ -221,7 +242,8 @@ def answer(mesh, question):
         asked = told(asked, {"TOKEN": token(**question["token"])})
     if "get" in asked:
         asked["url"] = asked["get"] if "://" in asked["get"] else f"{mesh.gateway}{asked['get']}"
-    for found in mesh.ask(asked):
+    answers = mesh.ask(asked)
+    for found in answers:
         for what in ("status", "end"):
             if what in question:
                 allowed = question[what] if isinstance(question[what], list) else [question[what]]
@@ -236,6 +258,9 @@ def answer(mesh, question):
                 assert fitting, (question, found)
         for text in question.get("without", []):
             assert text not in found["body"], (question, found)
+    if "backends" in question:
+        served = {found["headers"].get("x-served-by") for found in answers}
+        assert len(served) == question["backends"], (question, served)
     return question, began, trace_id
 
 

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 PORT = int(os.environ["PORT"])
 CERTIFICATE = "credentials/inside"
@@ -24,7 +25,7 @@ WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Echo(BaseHTTPRequestHandler):
-    """The path may ask for more: /status/503 for a status, /slow/2 for an answer after two seconds."""
+    """The path may ask for more: /status/503 for a status, /slow/2 for an answer after two seconds, /file/x for x."""
 
     protocol_version = "HTTP/1.1"
     timeout = 60
@@ -39,6 +40,8 @@ class Echo(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode("utf-8", "replace")
         seen = {name.lower(): value for name, value in self.headers.items()}
         said = json.dumps({"method": self.command, "path": self.path, "headers": seen, "body": body}).encode()
+        if kind == "file":
+            said = Path(value).read_bytes()
         self.send_response(int(value) if kind == "status" else 200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(said)))
