@@ -54,6 +54,12 @@ def test_a_selector_chooses_workloads_that_have_all_of_its_labels():
     assert [node for node in ("lb-v1", "lb-v2", "cache") if policies_at(node, text)] == ["lb-v2"]
 
 
+@pytest.mark.parametrize("block", ["::1%lo", "fe80::1%eth0/64", "10.0.0.1%eth0"])
+def test_an_address_names_no_interface(block):
+    with pytest.raises(DocumentError, match="neither an address nor a network"):
+        policies.problems(policy("a", [{"from": [{"source": {"ipBlocks": [block]}}]}]))
+
+
 def test_the_gateway_is_chosen_by_the_label_of_istios_own():
     text = policy("a", [{}], selector={"matchLabels": {"istio": "ingressgateway"}})
 

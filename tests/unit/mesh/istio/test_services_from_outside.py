@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clover.errors import errors_only
+from clover.errors import DocumentError, errors_only
 from clover.mesh.istio.outside import ALLOCATED, names_of, virtual_addresses, with_entries
 from clover.mesh.istio.policies import policies_from
 from harness import policies
@@ -130,6 +130,24 @@ def test_no_service_is_at_a_port_where_the_proxies_take_all_connections(number):
         "CLV4317",
         f"field 'spec.ports[0].number': at port {number} the proxies of the chain take all connections",
     )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        entry("resolution: STATIC, endpoints: [{address: '2001:db8::1%eth0'}]"),
+        entry("resolution: STATIC, addresses: ['2001:db8::1%eth0']"),
+        entry(f"resolution: STATIC, endpoints: [{{address: 'unix:///{'x' * 107}'}}]"),
+        entry("resolution: DNS", host="localhost"),
+    ],
+)
+def test_what_envoy_could_not_dial_or_would_take_from_everybody_is_refused(text):
+    try:
+        found = policies.problems(text)
+    except DocumentError as error:
+        found = error.problems
+
+    assert errors_only(found)
 
 
 def test_loopback_is_refused_until_it_is_allowed():

@@ -50,7 +50,8 @@ def _refused(text: str) -> PydanticCustomError:
 
 def _network(text: str) -> str:
     try:
-        ipaddress.ip_network(text, strict=False)
+        # What stands behind a '%' is the name of an interface, which Envoy does not read.
+        ipaddress.ip_network(text.replace("%", "?"), strict=False)
     except ValueError:
         raise _refused(f"{text[:80]!r} is neither an address nor a network, as '10.0.0.1' or '10.0.0.0/16'") from None
     return text

@@ -12,6 +12,8 @@ from pydantic_core import PydanticCustomError
 from clover.mesh.istio.kinds.part import Count, NetworkingResource, NonEmpty, Part, Port
 
 UNIX = "unix://"
+LONGEST_SOCKET = 107
+"""The kernel's limit of a socket's path, in bytes."""
 _PORT_NAME = re.compile(r"[a-zA-Z0-9](?:[-a-zA-Z0-9]{0,60}[a-zA-Z0-9])?")
 
 
@@ -29,7 +31,8 @@ def _port_name(text: str) -> str:
 
 def _network(text: str) -> str:
     try:
-        ipaddress.ip_network(text, strict=False)
+        # What stands behind a '%' is the name of an interface, which Envoy does not read.
+        ipaddress.ip_network(text.replace("%", "?"), strict=False)
     except ValueError:
         raise PydanticCustomError("address", "the value is neither an IP address nor a network") from None
     return text
@@ -78,6 +81,10 @@ class WorkloadEntrySpec(Part):
         return self
 
     def _is_a_socket(self, path: str) -> None:
+        if len(path.encode("utf-8", "replace")) > LONGEST_SOCKET:
+            raise PydanticCustomError(
+                "socket", "the path of a Unix socket has at most {most} bytes", {"most": LONGEST_SOCKET}
+            )
         if not path.startswith(("/", "@")) or path.endswith("/"):
             raise PydanticCustomError("socket", "a Unix socket is an absolute path or begins with '@'")
         if self.ports:
