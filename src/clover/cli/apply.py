@@ -18,7 +18,7 @@ from clover.kit import documents
 def apply(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="PATH...", help="Files, folders with *.yaml and *.yml, or - for stdin."),
+        typer.Argument(metavar="PATH", help="Files, folders with *.yaml and *.yml, or - for stdin."),
     ] = None,
     files: Annotated[
         list[str] | None, typer.Option("--filename", "-f", metavar="PATH", help="The same, as kubectl takes it.")
@@ -30,7 +30,7 @@ def apply(
     """Apply Istio resources, all or none, and return when every sidecar has acknowledged them."""
     wanted = [*(paths or ()), *(files or ())]
     if not wanted:
-        raise typer.BadParameter("name a file, a folder, or - for standard input", param_hint="PATH...")
+        raise typer.BadParameter("name a file, a folder, or - for standard input", param_hint="PATH")
     texts = read(wanted)
     body = {"documents": [{"name": name, "text": text} for name, text in texts], "dryRun": dry_run}
     answer: ApplyAnswer = api.find(chain).post("/v1/resources", body)

@@ -13,14 +13,15 @@ from clover.cli.answers import DeleteAnswer
 
 def delete(
     resource: Annotated[
-        list[str], typer.Argument(metavar="KIND/NAME", help="For example virtualservice/http-lb, or vs/http-lb.")
+        str, typer.Argument(metavar="KIND/NAME", help="For example virtualservice/http-lb, or vs/http-lb.")
     ],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, when it is a word of its own.")] = "",
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; none: the chain's.")] = "",
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:
     """Delete one Istio resource, and return when every sidecar has forgotten it."""
-    kind, name = kinds.one_resource_named(resource)
+    kind, name = kinds.one_resource_named(resource, name)
     answer: DeleteAnswer = api.find(chain).delete(f"/v1/resources/{kind}/{name}", {"namespace": namespace})
     if as_json:
         output.print_json(answer)

@@ -34,15 +34,14 @@ class Format(StrEnum):
 
 
 def get(
-    resource: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, or one resource; none: all.")
-    ] = None,
+    resource: Annotated[str, typer.Argument(metavar="KIND[/NAME]", help="A kind, or one resource; none: all.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, when it is a word of its own.")] = "",
     output: Annotated[Format, typer.Option("--output", "-o", help="How to print them.")] = Format.TABLE,
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only those of this namespace.")] = "",
     chain: api.ChainOption = "",
 ) -> None:
     """Print the Istio resources that the chain's mesh obeys."""
-    kind, name = kinds.resource_named(resource or [])
+    kind, name = kinds.resource_named(resource, name)
     query = {"kind": kind, "name": name, "namespace": namespace}
     answer: ResourcesAnswer = api.find(chain).get("/v1/resources", query)
     match output:

@@ -37,21 +37,21 @@ def kind_named(word: str) -> str:
     return word
 
 
-def resource_named(words: Sequence[str]) -> tuple[str, str]:
+def resource_named(*words: str) -> tuple[str, str]:
     """
     Return kind and name of `KIND`, `KIND/NAME` or `KIND NAME`; the name is empty when only a kind is given.
 
     Raises DocumentError when there is more than that.
     """
-    kind, _, name = "/".join(words).partition("/")
+    kind, _, name = "/".join(filter(None, words)).partition("/")
     if "/" in name:
         raise DocumentError(_not_one(words))
     return kind_named(kind), name
 
 
-def one_resource_named(words: Sequence[str]) -> tuple[str, str]:
+def one_resource_named(*words: str) -> tuple[str, str]:
     """Return kind and name of `KIND/NAME` or `KIND NAME`, both given. Raises DocumentError."""
-    kind, name = resource_named(words)
+    kind, name = resource_named(*words)
     if not kind or not name:
         raise DocumentError(_not_one(words))
     return kind, name
@@ -61,7 +61,7 @@ def _not_one(words: Sequence[str]) -> Problem:
     return Problem(
         code="CLV5206",
         where="KIND/NAME",
-        what=f"the resource is {' '.join(words)!r}, expected a kind and a name",
+        what=f"the resource is {' '.join(words).strip()!r}, expected a kind and a name",
         hint="for example: virtualservice/http-lb",
     )
 

@@ -25,16 +25,15 @@ class Format(StrEnum):
 
 def render(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Chain file, or folder with a chain.yaml.")],
-    resource: Annotated[
-        list[str] | None, typer.Argument(metavar="[KIND[/NAME]]", help="A kind, or one resource; none: all.")
-    ] = None,
+    resource: Annotated[str, typer.Argument(metavar="KIND[/NAME]", help="A kind, or one resource; none: all.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, when it is a word of its own.")] = "",
     form: Annotated[
         Format, typer.Option("--output", "-o", help="'yaml': one document each; 'json': one List.")
     ] = Format.YAML,
 ) -> None:
     """Print the Istio resources that a chain means, and the Services that they speak of."""
     chain = load.load(path)
-    kind, name = kinds.resource_named(resource or [])
+    kind, name = kinds.resource_named(resource, name)
     everything = [*from_chain.services_from(chain), *map(istio.render, from_chain.resources_from(chain))]
     documents = [
         one for one in everything if kind.lower() in ("", one["kind"].lower()) and name in ("", one["metadata"]["name"])

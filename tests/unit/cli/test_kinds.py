@@ -54,7 +54,7 @@ def test_every_kind_is_known_by_its_own_name_and_by_that_with_its_group(kind):
 
 
 def test_a_kind_that_the_client_does_not_know_is_left_to_the_node():
-    assert kinds.resource_named(["EnvoyFilter/x"]) == ("EnvoyFilter", "x")
+    assert kinds.resource_named("EnvoyFilter/x") == ("EnvoyFilter", "x")
     assert kinds.kind_named("gateways.example.com") == "gateways.example.com"
 
 
