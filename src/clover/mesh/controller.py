@@ -350,7 +350,8 @@ class Controller:
         if broken:
             raise MeshError(*broken)
         memory.forget_unused()
-        return snapshots, (*problems, *faults, *reach.check(proxies, origins))
+        places = {name: str(document.mark(("metadata", "name"))) for name, document in origins.items()}
+        return snapshots, (*problems, *faults, *reach.check(proxies, places))
 
     def _send(self, snapshots: Mapping[str, Snapshot]) -> int:
         self._snapshots = snapshots

@@ -8,15 +8,19 @@ the routes to every service, and nobody knows which of them its function will us
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from clover.errors import Problem
 from clover.mesh import ir
 from clover.mesh.access import Access, Action, Caller, Condition, Port, Rule, Text, TextKind
 
 
-def check(proxies: Iterable[ir.Proxy], changed: Collection[str]) -> Iterator[Problem]:
-    """Yield a warning for each destination of the resources `changed` that refuses whoever is sent to it."""
+def check(proxies: Iterable[ir.Proxy], changed: Mapping[str, str]) -> Iterator[Problem]:
+    """
+    Yield a warning for each destination that refuses whoever is sent to it.
+
+    Told are those of the resources `changed`, which come with where they are written.
+    """
     known = {proxy.node: proxy for proxy in proxies}
     told: set[tuple[str, str]] = set()
     for proxy in known.values():
@@ -32,7 +36,7 @@ def check(proxies: Iterable[ir.Proxy], changed: Collection[str]) -> Iterator[Pro
                 if target is None or (source, workload) in told or may_call(proxy.principal, port, target.guard.access):
                     continue
                 told.add((source, workload))
-                yield _refused(source, proxy, target)
+                yield _refused(source, changed[source], proxy, target)
 
 
 def may_call(principal: str, port: int, access: Access) -> bool:
@@ -89,16 +93,16 @@ def _destinations(action: ir.Forward, members: Mapping[str, tuple[ir.Endpoint, .
             yield member.workload, member.port
 
 
-def _refused(source: str, caller: ir.Proxy, target: ir.Proxy) -> Problem:
+def _refused(source: str, where: str, caller: ir.Proxy, target: ir.Proxy) -> Problem:
     policies = ", ".join(
         dict.fromkeys(policy.source for policy in target.guard.access.of(Action.ALLOW) if policy.source)
     )
     return Problem(
         code="CLV4375",
-        where=source,
+        where=where,
         what=(
-            f"it sends requests of {caller.identity.function!r} to {target.identity.function!r}, "
-            f"where {policies} never allows {caller.principal.removeprefix('spiffe://')!r}"
+            f"{source.replace('/', ' ', 1)} sends requests of {caller.identity.function!r} to "
+            f"{target.identity.function!r}, where {policies} never allows {caller.principal.removeprefix('spiffe://')!r}"
         ),
         hint="allow it in an AuthorizationPolicy, or every request is answered with 403",
         severity="warning",

@@ -32,7 +32,7 @@ def warnings(text):
     meant = {resource.metadata.name + resource.kind: resource for resource in from_chain.resources_from(chain())}
     given = {resource.metadata.name + resource.kind: resource for resource in policies.read(text)}
     proxies = proxies_from(policies.REGISTRY, {**meant, **given}.values())
-    return list(reach.check(proxies, ["VirtualService/default/sdc"]))
+    return list(reach.check(proxies, {"VirtualService/default/sdc": "sdc.yaml:3:9"}))
 
 
 def chain():
@@ -42,10 +42,10 @@ def chain():
 def test_a_route_to_a_function_that_does_not_know_the_caller_is_a_warning():
     (problem,) = warnings(STRAIGHT)
 
-    assert (problem.severity, problem.where) == ("warning", "VirtualService/default/sdc")
+    assert (problem.severity, problem.where) == ("warning", "sdc.yaml:3:9")
     assert problem.what == (
-        "it sends requests of 'gateway' to 'server', where AuthorizationPolicy/default/server never allows "
-        "'cluster.local/ns/default/sa/gateway'"
+        "VirtualService default/sdc sends requests of 'gateway' to 'server', where AuthorizationPolicy/default/server "
+        "never allows 'cluster.local/ns/default/sa/gateway'"
     )
 
 
@@ -57,6 +57,6 @@ def test_it_is_none_when_a_policy_allows_the_caller_or_might():
 
 def test_what_the_chain_itself_means_is_allowed():
     resources = from_chain.resources_from(chain())
-    everything = [f"{one.kind}/default/{one.metadata.name}" for one in resources]
+    everything = {f"{one.kind}/default/{one.metadata.name}": "chain.yaml" for one in resources}
 
     assert list(reach.check(proxies_from(policies.REGISTRY, resources), everything)) == []
