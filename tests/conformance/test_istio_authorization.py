@@ -16,7 +16,7 @@ from clover.kit import documents
 from clover.mesh.istio import parse
 from clover.mesh.istio.policies import policies_from
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
-from clover.mesh.translate.access import access_of
+from clover.mesh.translate.access import AccessTable
 from clover.mesh.xds import access
 from clover.spec.mesh_config import MeshConfig
 
@@ -116,7 +116,8 @@ def _got(case):
         config=MeshConfig.model_validate(config),
     )
     text = (DATA / kind / f"{source or name}-in.yaml").read_text(encoding="utf-8")
-    found = access_of(WORKLOAD, registry, policies_from(parse.parse(documents.parse(text, f"{case}.yaml"))))
+    policies = policies_from(parse.parse(documents.parse(text, f"{case}.yaml")))
+    found = AccessTable(registry, policies).of(WORKLOAD)
     if kind == "tcp":
         return [json_format.MessageToDict(one) for one in access.tcp_filters(found)]
     custom, rest = access.http_filters(found)

@@ -7,7 +7,7 @@ from clover.mesh import ir
 from clover.mesh.istio import parse
 from clover.mesh.istio.policies import policies_from
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
-from clover.mesh.translate.access import access_of
+from clover.mesh.translate.access import AccessTable
 from clover.spec.mesh_config import MeshConfig
 from harness import envoy, mutual
 from harness.guarding import by, policy, when
@@ -23,7 +23,7 @@ def guard(text, **config):
     """Return what policies mean for the server's sidecar."""
     registry = Registry(chain="sdc", services=(SERVICE,), workloads=(CACHE,), config=MeshConfig.model_validate(config))
     found = policies_from(parse.parse(documents.parse(text, "policy.yaml")))
-    return ir.Guard(access=access_of(CACHE, registry, found))
+    return ir.Guard(access=AccessTable(registry, found).of(CACHE))
 
 
 @pytest.fixture
