@@ -38,8 +38,9 @@ def rendered(path: Path, *, services: int, instances: int) -> tuple[Registry, li
             ),
         ),
     )
-    others = [_policy(document) for document in found if document not in own]
-    return registry, documents.parse(yaml.safe_dump_all(others), path.name)
+    others = (_policy(document) for document in found if document not in own)
+    # One by one: a whole file may be larger than people write them.
+    return registry, [read for one in others for read in documents.parse(yaml.safe_dump(one), path.name)]
 
 
 def _addresses(document: dict[str, Any]) -> list[str]:

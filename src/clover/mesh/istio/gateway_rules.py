@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice, takewhile
 
+from clover.kit.memory import remembered_by_identity
 from clover.mesh.istio import resources
 from clover.mesh.istio.finding import Finding, Path, cut
 from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.policies import LOOPBACK, served_domains
+from clover.mesh.istio.policies import LOOPBACK, is_opened_by, served_domains
 from clover.mesh.istio.resources import Gateway
 from clover.mesh.istio.routing_rules import HOST
 from clover.mesh.istio.tls_checks import server_findings
@@ -20,7 +22,7 @@ _PROTOCOLS = ("HTTP", "HTTP2", "GRPC", "HTTPS", "TLS", "TCP")
 
 def selector_chooses_a_gateway(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
     """Some workload of the mesh is the gateway that is meant."""
-    if any(resource in mesh.policies.gateways_of(workload) for workload in mesh.registry.workloads):
+    if any(is_opened_by(resource, workload) for workload in mesh.registry.workloads):
         return
     yield Finding(
         code="CLV4221",
@@ -102,26 +104,54 @@ def bytes_lead_somewhere(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
 
 def ports_speak_one_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
     """Plain HTTP, TLS and TCP have ports of their own; a name that TLS clients ask for has one server."""
+    mine = _name(resource)
     for index, server in enumerate(resource.spec.servers):
         findings = (
             finding
-            for owner, earlier in _earlier_at_port(resource, index, mesh)
+            for opened in _earlier(resource, index, mesh)
+            if _address(opened.server) == _address(server)
             # What `ports_are_opened_once` tells of one Gateway's own hosts; connections of TCP say no host.
-            if owner is not resource or _family(server) != _family(earlier) or _family(server) == "TCP"
-            for finding in _together(server, earlier, index, resources.key(owner).partition("/")[2])
+            and (opened.owner != mine or _family(server) != _family(opened.server) or _family(server) == "TCP")
+            for finding in _together(server, opened.server, index, opened.owner)
         )
         yield from islice(findings, 1)
 
 
-def _earlier_at_port(resource: Gateway, index: int, mesh: Mesh) -> Iterator[tuple[Gateway, Server]]:
-    """Yield the servers that were written before one, at the same port and address, with their Gateways."""
-    server = resource.spec.servers[index]
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A server of a Gateway."""
+
+    place: tuple[int, int]
+    """Of the Gateway among all resources, and of the server in it."""
+    owner: str
+    """The Gateway, as `namespace/name`."""
+    server: Server
+    workloads: frozenset[str]
+    """Those that open it."""
+
+
+@remembered_by_identity
+def _opened(mesh: Mesh) -> Mapping[int, tuple[_Opened, ...]]:
+    """Return the servers of all Gateways by port, in the order in which they were written."""
+    found: dict[int, list[_Opened]] = {}
+    for gateway in sorted(mesh.policies.gateways, key=lambda one: mesh.order[resources.key(one)]):
+        workloads = frozenset(one.name for one in mesh.registry.workloads if is_opened_by(gateway, one))
+        order, owner = mesh.order[resources.key(gateway)], _name(gateway)
+        for number, server in enumerate(gateway.spec.servers):
+            found.setdefault(server.port.number, []).append(_Opened((order, number), owner, server, workloads))
+    return {port: tuple(servers) for port, servers in found.items()}
+
+
+def _earlier(resource: Gateway, index: int, mesh: Mesh) -> Iterator[_Opened]:
+    """Yield the servers that were written before one, at the same port of the same workload."""
+    at_port = _opened(mesh)[resource.spec.servers[index].port.number]
     here = (mesh.order[resources.key(resource)], index)
-    for other in _beside(resource, mesh):
-        for number, earlier in enumerate(other.spec.servers):
-            same = (earlier.bind or LOOPBACK, earlier.port.number) == (server.bind or LOOPBACK, server.port.number)
-            if same and (mesh.order[resources.key(other)], number) < here:
-                yield other, earlier
+    own = next(opened for opened in at_port if opened.place == here)
+    return (opened for opened in takewhile(lambda one: one is not own, at_port) if opened.workloads & own.workloads)
+
+
+def _name(gateway: Gateway) -> str:
+    return f"{gateway.metadata.namespace}/{gateway.metadata.name}"
 
 
 def _together(server: Server, earlier: Server, index: int, owner: str) -> Iterator[Finding]:
@@ -167,35 +197,25 @@ def ports_are_opened_once(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
 def _overlap(resource: Gateway, index: int, mesh: Mesh) -> Iterator[Finding]:
     """The kernel gives a port at every address, or at single ones, not both."""
     server = resource.spec.servers[index]
-    here = (mesh.order[resources.key(resource)], index)
-    for other in _beside(resource, mesh):
-        for number, taken in enumerate(other.spec.servers):
-            earlier = (mesh.order[resources.key(other)], number) < here
-            if earlier and _overlaps(server, taken):
-                name = resources.key(other).partition("/")[2]
-                yield Finding(
-                    code="CLV4209",
-                    path=("spec", "servers", index),
-                    what=f"port {server.port.number} at {server.bind or LOOPBACK!r} is also opened at "
-                    f"{taken.bind or LOOPBACK!r} by Gateway {name!r}",
-                    hint="open it at one address",
-                    istio="IST0145",
-                )
-                return
+    for opened in _earlier(resource, index, mesh):
+        here, taken = _address(server), _address(opened.server)
+        if here != taken and (_is_every_address(here) or _is_every_address(taken)):
+            yield Finding(
+                code="CLV4209",
+                path=("spec", "servers", index),
+                what=f"port {server.port.number} at {here!r} is also opened at {taken!r} by Gateway {opened.owner!r}",
+                hint="open it at one address",
+                istio="IST0145",
+            )
+            return
 
 
-def _beside(resource: Gateway, mesh: Mesh) -> Iterator[Gateway]:
-    """Yield the Gateways that choose a workload which `resource` chooses too."""
-    chosen = (tuple(mesh.policies.gateways_of(workload)) for workload in mesh.registry.workloads)
-    together = {resources.key(other): other for group in chosen if resource in group for other in group}
-    yield from together.values()
+def _address(server: Server) -> str:
+    return server.bind or LOOPBACK
 
 
-def _overlaps(one: Server, other: Server) -> bool:
-    addresses = {one.bind or LOOPBACK, other.bind or LOOPBACK}
-    if one.port.number != other.port.number or len(addresses) == 1:
-        return False
-    return any(_is_address(address) and ipaddress.ip_address(address).is_unspecified for address in addresses)
+def _is_every_address(text: str) -> bool:
+    return _is_address(text) and ipaddress.ip_address(text).is_unspecified
 
 
 def _is_address(text: str) -> bool:

@@ -133,10 +133,7 @@ class Policies:
 
     def gateways_of(self, workload: Workload) -> Iterator[Gateway]:
         """Yield the Gateways that choose a workload by its labels."""
-        labels = labels_of(workload)
-        for gateway in self.gateways:
-            if workload.gateway and gateway.spec.selector.items() <= labels.items():
-                yield gateway
+        return (gateway for gateway in self.gateways if is_opened_by(gateway, workload))
 
 
 def policies_from(found: Iterable[Resource]) -> Policies:
@@ -205,6 +202,11 @@ def bound_to(resource: VirtualService) -> tuple[str, ...]:
 def gateway_names(names: Iterable[str], namespace: str) -> tuple[str, ...]:
     """Return gateway references as `mesh` or `namespace/name`."""
     return tuple(name if name == MESH or "/" in name else f"{namespace}/{name}" for name in names)
+
+
+def is_opened_by(gateway: Gateway, workload: Workload) -> bool:
+    """Tell whether a Gateway is for a workload."""
+    return workload.gateway and gateway.spec.selector.items() <= labels_of(workload).items()
 
 
 def labels_of(workload: Workload) -> dict[str, str]:

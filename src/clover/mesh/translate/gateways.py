@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 
 from clover.mesh import ir
 from clover.mesh.istio import hosts, resources
@@ -101,7 +102,7 @@ def _virtual_hosts(servers: _Servers, place: Place) -> tuple[ir.VirtualHost, ...
 
     Rules of several VirtualServices for one host are put together, in the order of the VirtualServices' names.
     """
-    chosen: dict[str, tuple[str, list[tuple[VirtualService, Gateway]]]] = {}
+    chosen: dict[str, tuple[str, dict[tuple[str, str], VirtualService]]] = {}
     redirected = {
         host.rpartition("/")[2].lower(): None
         for _, server in servers
@@ -115,15 +116,18 @@ def _virtual_hosts(servers: _Servers, place: Place) -> tuple[ir.VirtualHost, ...
                 continue
             for host, domain in served_domains(service, gateway, server):
                 if domain not in chosen or hosts.specificity(host) > hosts.specificity(chosen[domain][0]):
-                    chosen[domain] = host, []
-                if host == chosen[domain][0] and (service, gateway) not in chosen[domain][1]:
-                    chosen[domain][1].append((service, gateway))
+                    chosen[domain] = host, {}
+                if host == chosen[domain][0]:
+                    chosen[domain][1].setdefault((resources.key(service), name), service)
+    bound = {pair: service for _, pairs in chosen.values() for pair, service in pairs.items()}
+    routes = {
+        (key, name): routes_from(service, replace(place, gateways=frozenset({name})))
+        for (key, name), service in bound.items()
+    }
     found = {
-        domain: merged(
-            routes_from(service, replace(place, gateways=frozenset({name_of(gateway)})))
-            for service, gateway in sorted(bound, key=lambda pair: resources.key(pair[0]))
-        )
-        for domain, (_, bound) in chosen.items()
+        # By the names of the VirtualServices; of one, the Gateways stay in their order.
+        domain: merged(routes[pair] for pair in sorted(pairs, key=itemgetter(0)))
+        for domain, (_, pairs) in chosen.items()
     }
     return tuple(
         ir.VirtualHost(

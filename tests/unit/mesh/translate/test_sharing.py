@@ -51,6 +51,14 @@ spec:
   trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}
 ---
 apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cache-for-waf}
+spec:
+  host: cache
+  workloadSelector: {matchLabels: {app: waf}}
+  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}
+---
+apiVersion: networking.istio.io/v1
 kind: Sidecar
 metadata: {name: narrow, namespace: other}
 spec:

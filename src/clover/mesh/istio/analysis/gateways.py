@@ -8,7 +8,7 @@ from clover.mesh.istio import resources
 from clover.mesh.istio.finding import Finding, Path
 from clover.mesh.istio.kinds.gateway import Server
 from clover.mesh.istio.mesh import Mesh
-from clover.mesh.istio.policies import LOOPBACK
+from clover.mesh.istio.policies import LOOPBACK, is_opened_by
 from clover.mesh.istio.resources import Gateway
 
 
@@ -42,9 +42,10 @@ def _shows(server: Server, certificate: str) -> bool:
 def _earlier(resource: Gateway, mesh: Mesh) -> Iterator[Gateway]:
     """Yield the Gateways that came before, and choose a workload which this one chooses, too."""
     mine = mesh.order[resources.key(resource)]
-    groups = (tuple(mesh.policies.gateways_of(workload)) for workload in mesh.registry.workloads)
-    beside = {resources.key(other): other for group in groups if resource in group for other in group}
-    yield from (other for key, other in beside.items() if mesh.order[key] < mine)
+    openers = [workload for workload in mesh.registry.workloads if is_opened_by(resource, workload)]
+    for other in mesh.policies.gateways:
+        if mesh.order[resources.key(other)] < mine and any(is_opened_by(other, workload) for workload in openers):
+            yield other
 
 
 def _at(server: Server) -> tuple[str, int]:
