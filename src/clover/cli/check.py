@@ -12,7 +12,8 @@ from clover.cli import output, yaml_files
 from clover.cli.output import counted
 from clover.errors import DocumentError, errors_only
 from clover.runtime import inspection
-from clover.runtime.inspection import File, Verdict
+from clover.runtime.inspection import File
+from clover.runtime.verdict import Verdict
 
 
 def check(

@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
-from clover.errors import DocumentError, Problem
+from clover.errors import DocumentError
 from clover.kit import documents
 from clover.kit.documents import Document
 from clover.mesh.istio.analysis.headings import group_and_kind
+from clover.runtime.verdict import Verdict
 from clover.spec import load
-from clover.spec.chain import Chain
 from clover.spec.document import KIND
 
 
@@ -33,21 +33,6 @@ class File:
     text: str
     named: bool = True
     """False: it was found in a folder, and may be about something else."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """What is to be said about one file."""
-
-    path: str
-    problems: tuple[Problem, ...] = ()
-    chain: Chain | None = None
-    resources: int = 0
-    """Istio's and the Gateway API's."""
-    objects: int = 0
-    """Of Kubernetes, that say what exists."""
-    skipped: int = 0
-    """Documents about something else."""
 
 
 def inspect(files: Sequence[File], *, namespace: str = "default") -> tuple[Verdict, ...]:

@@ -15,7 +15,7 @@ from clover.mesh.istio.analysis.headings import group_and_kind, items_of
 from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Gateway, Resource
 from clover.runtime import addressing
-from clover.runtime.inspection import Verdict
+from clover.runtime.verdict import Verdict
 from clover.spec import load
 from clover.spec.chain import Chain
 
