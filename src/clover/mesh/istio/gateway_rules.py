@@ -106,13 +106,16 @@ def ports_speak_one_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]
     """Plain HTTP, TLS and TCP have ports of their own; a name that TLS clients ask for has one server."""
     mine = _name(resource)
     for index, server in enumerate(resource.spec.servers):
+        address, family = _address(server), _family(server)
         findings = (
             finding
             for opened in _earlier(resource, index, mesh)
-            if _address(opened.server) == _address(server)
+            if opened.address == address
+            # HTTP is told apart by Host, so that many may serve it.
+            and not (opened.family == family == "HTTP")
             # What `ports_are_opened_once` tells of one Gateway's own hosts; connections of TCP say no host.
-            and (opened.owner != mine or _family(server) != _family(opened.server) or _family(server) == "TCP")
-            for finding in _together(server, opened.server, index, opened.owner)
+            and (opened.owner != mine or family != opened.family or family == "TCP")
+            for finding in _together(server, opened, index)
         )
         yield from islice(findings, 1)
 
@@ -126,6 +129,10 @@ class _Opened:
     owner: str
     """The Gateway, as `namespace/name`."""
     server: Server
+    address: str
+    family: str
+    names: frozenset[str]
+    """What TLS clients ask for; `*` is anything."""
     workloads: frozenset[str]
     """Those that open it."""
 
@@ -138,7 +145,10 @@ def _opened(mesh: Mesh) -> Mapping[int, tuple[_Opened, ...]]:
         workloads = frozenset(one.name for one in mesh.registry.workloads if is_opened_by(gateway, one))
         order, owner = mesh.order[resources.key(gateway)], _name(gateway)
         for number, server in enumerate(gateway.spec.servers):
-            found.setdefault(server.port.number, []).append(_Opened((order, number), owner, server, workloads))
+            names = frozenset(server.names or ("*",))
+            found.setdefault(server.port.number, []).append(
+                _Opened((order, number), owner, server, _address(server), _family(server), names, workloads)
+            )
     return {port: tuple(servers) for port, servers in found.items()}
 
 
@@ -154,18 +164,18 @@ def _name(gateway: Gateway) -> str:
     return f"{gateway.metadata.namespace}/{gateway.metadata.name}"
 
 
-def _together(server: Server, earlier: Server, index: int, owner: str) -> Iterator[Finding]:
+def _together(server: Server, earlier: _Opened, index: int) -> Iterator[Finding]:
     path: Path = ("spec", "servers", index)
-    number = server.port.number
-    if _family(server) != _family(earlier):
-        what = f"port {number} speaks {server.protocol} here and {earlier.protocol} in Gateway {owner!r}"
+    number, family, owner = server.port.number, _family(server), earlier.owner
+    if family != earlier.family:
+        what = f"port {number} speaks {server.protocol} here and {earlier.server.protocol} in Gateway {owner!r}"
         yield Finding(code="CLV4236", path=(*path, "port"), what=what, hint="give each a port of its own")
-    elif _family(server) == "TCP":
+    elif family == "TCP":
         what = f"port {number} is taken by Gateway {owner!r}, and TCP connections cannot be told apart"
         yield Finding(code="CLV4209", path=path, what=what, istio="IST0145")
-    elif _family(server) == "TLS" and (shared := set(server.names or ("*",)) & set(earlier.names or ("*",))):
-        what = f"port {number} already serves {sorted(shared)[0]!r} by Gateway {owner!r}"
-        if server.terminates or earlier.terminates:
+    elif shared := earlier.names & set(server.names or ("*",)):
+        what = f"port {number} already serves {min(shared)!r} by Gateway {owner!r}"
+        if server.terminates or earlier.server.terminates:
             yield Finding(code="CLV4209", path=(*path, "hosts"), what=what, istio="IST0145")
 
 
@@ -198,7 +208,7 @@ def _overlap(resource: Gateway, index: int, mesh: Mesh) -> Iterator[Finding]:
     """The kernel gives a port at every address, or at single ones, not both."""
     server = resource.spec.servers[index]
     for opened in _earlier(resource, index, mesh):
-        here, taken = _address(server), _address(opened.server)
+        here, taken = _address(server), opened.address
         if here != taken and (_is_every_address(here) or _is_every_address(taken)):
             yield Finding(
                 code="CLV4209",

@@ -15,6 +15,8 @@ from clover.mesh.istio.resources import ServiceEntry
 
 ALLOCATED = ipaddress.IPv4Network("240.240.0.0/16")
 """Where hosts without an address get a virtual one, as on Istio: nobody's network."""
+_Members = dict[tuple[str, str, str], list[Outsider]]
+"""By namespace, label and its value."""
 LOOPBACK_ANNOTATION = "clover/loopback"
 LOOPBACK_ALLOWED = "allow"
 
@@ -23,7 +25,10 @@ def with_entries(registry: Registry, policies: Policies) -> Registry:
     """Return the registry with every service and member that the entries describe."""
     if not policies.service_entries and not policies.workload_entries:
         return registry
-    members = tuple(_entered(policies))
+    members: _Members = {}
+    for namespace, member in _entered(policies):
+        for label in member.labels.items():
+            members.setdefault((namespace, *label), []).append(member)
     allocated = virtual_addresses(
         host for entry in policies.service_entries if _wants_address(entry) for host in _names(entry)
     )
@@ -87,24 +92,20 @@ def _entered(policies: Policies) -> Iterator[tuple[str, Outsider]]:
         yield entry.metadata.namespace, replace(member, labels=member.labels or entry.metadata.labels)
 
 
-def _joined(service: Service, members: Iterable[tuple[str, Outsider]]) -> Service:
+def _joined(service: Service, members: _Members) -> Service:
     """Return a service of the chain with the WorkloadEntries that its selector chooses."""
     selector = service.selector or {"app": service.name}
     joined = _chosen(members, service.namespace, selector)
     return replace(service, outsiders=joined) if joined else service
 
 
-def _chosen(
-    members: Iterable[tuple[str, Outsider]], namespace: str, selector: Mapping[str, str]
-) -> tuple[Outsider, ...]:
-    return tuple(
-        member for where, member in members if where == namespace and selector.items() <= member.labels.items()
-    )
+def _chosen(members: _Members, namespace: str, selector: Mapping[str, str]) -> tuple[Outsider, ...]:
+    # Whoever has the rarest of the labels is looked at.
+    few = min((members.get((namespace, *label), []) for label in selector.items()), key=len)
+    return tuple(member for member in few if selector.items() <= member.labels.items())
 
 
-def _service(
-    entry: ServiceEntry, written: str, allocated: Mapping[str, str], members: Iterable[tuple[str, Outsider]]
-) -> Service:
+def _service(entry: ServiceEntry, written: str, allocated: Mapping[str, str], members: _Members) -> Service:
     spec, host = entry.spec, written.lower()
     selector = spec.workload_selector.labels if spec.workload_selector else {}
     own = tuple(_written(entry))

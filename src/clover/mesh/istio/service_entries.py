@@ -5,8 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 
+from clover.kit.memory import remembered_by_identity
 from clover.mesh.istio import protocols, resources
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
 from clover.mesh.istio.kinds.service_entry import UNIX, EntryPort, WorkloadEntrySpec
@@ -179,16 +181,27 @@ def _shared_listener(service: Service, port: EntryPort, path: Path, mesh: Mesh) 
     )
 
 
+@remembered_by_identity
+def _choosers(mesh: Mesh) -> Mapping[tuple[str, str, str], list[tuple[Mapping[str, str], Service]]]:
+    """Return the services that choose their members by labels, with these; by namespace and the first of the labels."""
+    found: dict[tuple[str, str, str], list[tuple[Mapping[str, str], Service]]] = {}
+    for service in mesh.registry.services:
+        selector = service.selector or ({} if service.hostname else {"app": service.name})
+        for label in islice(selector.items(), 1):
+            found.setdefault((service.namespace, *label), []).append((selector, service))
+    return found
+
+
 def member_can_be_reached(resource: WorkloadEntry, mesh: Mesh) -> Iterator[Finding]:
     """A WorkloadEntry is found in the way of the services that choose it, and some service does."""
     path: Path = ("spec", "address")
     labels = resource.spec.labels or resource.metadata.labels
+    choosers = _choosers(mesh)
     chosen_by = [
         service
-        for service in mesh.registry.services
-        if service.namespace == resource.metadata.namespace
-        and (selector := service.selector or ({} if service.hostname else {"app": service.name}))
-        and selector.items() <= labels.items()
+        for label in labels.items()
+        for selector, service in choosers.get((resource.metadata.namespace, *label), ())
+        if selector.items() <= labels.items()
     ]
     if not chosen_by:
         shown = ", ".join(f"{name}={value}" for name, value in labels.items())
