@@ -244,6 +244,8 @@ class Route:
     action: Forward | Redirect | DirectResponse
     timeout_s: float = 0.0
     """0: no limit."""
+    keeps_deadline: bool = True
+    """True: a gRPC call ends when the deadline that its client set is over; False: whoever sent it on sees to that."""
     retries: Retries | None = None
     fault: Fault | None = None
     cors: Cors | None = None

@@ -108,6 +108,9 @@ def _to_function(name: str, cluster: str, *, conditions: tuple[str, ...], match:
         name=name,
         match=match,
         action=ir.Forward(to=(ir.WeightedCluster(cluster=cluster),)),
+        # The caller's sidecar writes the time of each attempt into the call. To end it here as well would
+        # be an answer, after which the caller's sidecar does not try again.
+        keeps_deadline=False,
         retries=ir.Retries(attempts=2, conditions=conditions, backoff_s=0.005, previous_hosts=False),
     )
 
@@ -213,7 +216,8 @@ def _forward(route: ir.Route, forward: ir.Forward) -> route_components_pb2.Route
             _change(target, "response", share.response_headers)
     action.timeout.CopyFrom(duration(route.timeout_s))
     # A `max_stream_duration`, which is newer, makes Envoy forget `timeout`; as on Istio, the older word stays.
-    action.max_grpc_timeout.CopyFrom(duration(route.timeout_s))
+    if route.keeps_deadline:
+        action.max_grpc_timeout.CopyFrom(duration(route.timeout_s))
     if forward.rewrite_prefix is not None:
         action.prefix_rewrite = forward.rewrite_prefix
     if forward.rewrite_regex is not None:

@@ -190,3 +190,12 @@ def test_a_hundred_services_compile_in_no_time():
 
     assert cold < 1.0
     assert warm < cold / 2
+
+
+def test_the_sidecar_of_a_function_ends_no_call_for_the_deadline_of_an_attempt():
+    """What it answered then would keep the caller's sidecar, which wrote the deadline, from trying again."""
+    port = ir.InboundPort(port=50054, protocol=ir.Protocol.HTTP2, service="server")
+    (route,) = routes.to_own_function(port).virtual_hosts[0].routes
+
+    assert not route.route.HasField("max_grpc_timeout")
+    assert route.route.timeout.ToSeconds() == 0
