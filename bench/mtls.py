@@ -64,7 +64,7 @@ class Run:
 def measure(chain: _chain.Chain, mode: str, *, connections: int, seconds: int) -> Run:
     """Load the chain in one mode; connections of the other mode are closed first."""
     chain.apply(MODE % MODES[mode])
-    # The first requests open the connections that the rest uses; what was open before is closed within two seconds.
+    # The first requests open the connections that the rest uses; what was open before is closed with its next answer.
     _wrk.run(f"http://{chain.gateway}{_chain.UNCACHED}", connections=connections, seconds=3)
     before, taken = _processes.cpu_by_component(_processes.of_chain(chain.node)), handshakes(chain)
     load = _wrk.run(f"http://{chain.gateway}{_chain.UNCACHED}", connections=connections, seconds=seconds)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -135,3 +136,44 @@ def test_the_ids_sees_requests_in_plain_text(known):
         return any(marker.encode() in path.read_bytes() for path in Path(log).rglob("*.json") if path.is_file())
 
     eventually(seen, what="the request in the records of the IDS")
+
+
+SLOW = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web]
+  http:
+  - match: [{port: 9180}]
+    fault: {delay: {fixedDelay: 4s, percentage: {value: 100}}}
+    route: [{destination: {host: web}}]
+  - route: [{destination: {host: web}}]
+"""
+DENIES_NOBODY = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: nobody}
+spec:
+  selector: {matchLabels: {app: lb}}
+  action: DENY
+  rules: [{to: [{operation: {paths: [/never]}}]}]
+"""
+
+
+def test_a_change_of_policy_cuts_no_request_that_is_under_way(known):
+    known.command.ok("apply", "-", stdin=SLOW)
+    try:
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(get, known.gateway, "/headers")
+            eventually(lambda: _active(known, "lb"), what="the request at the load balancer")
+            known.command.ok("apply", "-", stdin=DENIES_NOBODY)
+            assert answer.result().status == 200
+    finally:
+        known.command.ok("delete", "virtualservice/web")
+    known.command.ok("delete", "authorizationpolicy/nobody")
+
+
+def _active(known, function):
+    stats = json.loads(known.command.ok("proxy", function, "stats", "-o", "json"))["stats"]
+    return sum(entry.get("value", 0) for entry in stats if entry.get("name") == "http.inbound.downstream_rq_active")

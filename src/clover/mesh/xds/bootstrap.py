@@ -137,7 +137,7 @@ def _uninteresting() -> list[dict[str, str]]:
 
 
 def argv(binary: str | Path, bootstrap_path: str | Path, *, log_level: str = "warning") -> tuple[str, ...]:
-    """Return the command line of a proxy: one worker, no hot restart, a short drain, logs that are not held back."""
+    """Return the command line of a proxy: one worker, no hot restart, Istio's drain, logs that are not held back."""
     return (
         str(binary),
         "--config-path",
@@ -145,8 +145,9 @@ def argv(binary: str | Path, bootstrap_path: str | Path, *, log_level: str = "wa
         "--concurrency",
         "1",
         "--disable-hot-restart",
+        # Istio's. So long may a request last that was under way when a policy changed its listener.
         "--drain-time-s",
-        "2",
+        "45",
         "--drain-strategy",
         "immediate",
         "--parent-shutdown-time-s",
