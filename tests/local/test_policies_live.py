@@ -185,8 +185,8 @@ def answered(mesh, questions, *, patience_s):
     """
     Ask, until every answer and all that is told about it is as expected.
 
-    Connections that were open before a policy came take one more request each: an answer may fit although the policy has
-    not seen its request, of which nothing is told then.
+    Connections that were open before a policy came take one more request each: an answer may fit although the policy
+    has not seen its request, of which nothing is told then.
     """
     left = questions
     for last in (False, False, True):
