@@ -17,6 +17,7 @@ from running_engine import Engine, backends, check, running, settings_for, write
 from clover.functions import registry
 from clover.functions.driver import Settings
 from clover.spec.chain import FunctionType
+from harness.chains import eventually
 
 pytestmark = pytest.mark.engines
 
@@ -149,7 +150,8 @@ def test_a_killed_process_group_leaves_nothing_and_starts_again_at_once(driver, 
     with running(program, settings, name=str(driver.type)) as engine:
         group = engine.process.pid
         assert processes(group)
-    assert processes(group) == []
+    # The leader has been waited for; its children have been killed, and end when the kernel comes to them.
+    eventually(lambda: processes(group) == [], within_s=5, what="the end of every process")
     with running(program, settings, name=str(driver.type)) as engine:
         assert get(engine.port, "/healthz").status == 200
 
