@@ -10,6 +10,7 @@ starts, and again whenever somebody says so at `control.sock`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import grp
 import importlib
 import ipaddress
@@ -19,7 +20,7 @@ import pwd
 import socket
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from clover.runtime.local import namespaces
@@ -46,7 +47,7 @@ class Way:
 class _Open:
     way: Way
     server: asyncio.Server
-    connections: set[asyncio.Task[None]] = field(default_factory=set)
+    connections: dict[asyncio.Task[None], asyncio.StreamWriter]
 
 
 class WayOut:
@@ -56,52 +57,56 @@ class WayOut:
         self._open: dict[str, _Open] = {}
 
     async def follow(self, wanted: Mapping[str, Way]) -> None:
-        """Have exactly these sockets; a connection through any other ends."""
-        for path in [path for path, known in self._open.items() if wanted.get(path) != known.way]:
-            self._close(path)
+        """Have exactly these sockets; a connection through any other has ended when this returns."""
+        over = [path for path, known in self._open.items() if wanted.get(path) != known.way]
+        await asyncio.gather(*map(self._close, over))
         for path in wanted.keys() - self._open.keys():
             Path(path).unlink(missing_ok=True)  # noqa: ASYNC240 - one system call
             await self._listen(path, wanted[path])
 
     async def _listen(self, path: str, way: Way) -> None:
-        connections: set[asyncio.Task[None]] = set()
+        connections: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
         async def taken(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            if task is not None:
-                connections.add(task)
-                task.add_done_callback(connections.discard)
+            known, task = self._open.get(path), asyncio.current_task()
+            if task is None or known is None or known.connections is not connections:
+                writer.transport.abort()  # the way was taken back while this one came in
+                return
+            connections[task] = writer
+            task.add_done_callback(connections.pop)
             await carry(way, reader, writer)
 
-        self._open[path] = _Open(way=way, server=await asyncio.start_unix_server(taken, path), connections=connections)
+        server = await asyncio.start_unix_server(taken, path)
+        self._open[path] = _Open(way=way, server=server, connections=connections)
         Path(path).chmod(_MODE)  # noqa: ASYNC240 - one system call
 
-    def _close(self, path: str) -> None:
+    async def _close(self, path: str) -> None:
         known = self._open.pop(path)
         known.server.close()
-        for task in known.connections:
+        Path(path).unlink(missing_ok=True)  # noqa: ASYNC240 - one system call
+        ending = dict(known.connections)
+        for task, writer in ending.items():
             task.cancel()
-        Path(path).unlink(missing_ok=True)
+            writer.transport.abort()  # what it still had to say is not waited for
+        await asyncio.gather(asyncio.sleep(0), *ending, return_exceptions=True)
 
 
 async def carry(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Connect a connection to an endpoint until either end closes; say why if that cannot be."""
-    try:
-        outside = await dial(way)
-    except OSError as failure:
-        print(f"{way.host}:{way.port}: {failure}", flush=True)
-        writer.close()
-        return
-    there_reader, there = await asyncio.open_connection(sock=outside)
-    try:
-        async with asyncio.TaskGroup() as both:
-            both.create_task(_pump(reader, there))
-            both.create_task(_pump(there_reader, writer))
-    except* OSError:
-        pass  # either end broke the connection; the other hears it by the closing
-    finally:
-        there.close()
-        writer.close()
+    with contextlib.closing(writer):
+        try:
+            outside = await dial(way)
+        except OSError as failure:
+            print(f"{way.host}:{way.port}: {failure}", flush=True)
+            return
+        there_reader, there = await asyncio.open_connection(sock=outside)
+        with contextlib.closing(there):
+            try:
+                async with asyncio.TaskGroup() as both:
+                    both.create_task(_pump(reader, there))
+                    both.create_task(_pump(there_reader, writer))
+            except* OSError:
+                pass  # either end broke the connection; the other hears it by the closing
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -112,6 +112,25 @@ async def test_a_way_that_is_taken_back_takes_its_connections_with_it(folder):
             await asyncio.open_unix_connection(path)
 
 
+async def test_a_connection_that_is_still_being_made_ends_with_its_way(folder, monkeypatch):
+    path = str(folder / "way")
+    asked = asyncio.Event()
+
+    async def never(*_, **__):
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", never)
+    async with open_ways({path: Way(host="slow.example.com", port=80)}) as out:
+        reader, writer = await asyncio.open_unix_connection(path)
+        await asked.wait()
+        await out.follow({})
+
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        writer.close()
+
+
 async def test_a_way_whose_endpoint_changes_leads_to_the_new_one(folder):
     path = str(folder / "way")
     async with shouting() as port, open_ways({path: Way(host="127.0.0.1", port=port)}) as out:
