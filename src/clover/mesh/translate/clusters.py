@@ -143,7 +143,7 @@ def _limits(tcp: TCPSettings, http: HTTPSettings) -> ir.Limits:
         max_retries=http.max_retries or None,
         max_requests_per_connection=http.max_requests_per_connection or None,
         max_concurrent_streams=http.max_concurrent_streams or None,
-        connect_timeout_s=tcp.connect_timeout or ir.Limits().connect_timeout_s,
+        connect_timeout_s=tcp.connect_timeout or ir.NO_LIMITS.connect_timeout_s,
         idle_timeout_s=tcp.idle_timeout if http.idle_timeout is None else http.idle_timeout,
         max_connection_duration_s=tcp.max_connection_duration,
         keepalive=ir.Keepalive(

@@ -140,7 +140,7 @@ def _address(member: ir.Endpoint, settings: Settings) -> address_pb2.Address:
 def inbound(port: ir.InboundPort, settings: Settings) -> tuple[Resource, ...]:
     """Return the clusters that are the proxy's own function, dialled from a source address that is let through."""
     # In this order: where both have one name, it is the plain one.
-    limits = {inbound_once_name(port): _ONCE, inbound_name(port): ir.Limits()}
+    limits = {inbound_once_name(port): _ONCE, inbound_name(port): ir.NO_LIMITS}
     found = []
     for name, limit in limits.items():
         message = _own_function(name, port, settings)
@@ -161,7 +161,7 @@ def _own_function(name: str, port: ir.InboundPort, settings: Settings) -> Cluste
         member = ir.Endpoint(address=host, port=int(number), workload="")
         _dial_from(message, settings.inbound_source, settings)
     message.load_assignment.CopyFrom(_assignment(ir.Endpoints(cluster=name, members=(member,)), settings))
-    _limit(message, ir.Limits())
+    _limit(message, ir.NO_LIMITS)
     return message
 
 
@@ -191,7 +191,7 @@ def built_in(settings: Settings) -> tuple[Resource, ...]:
     out = _original_destination(PASSTHROUGH, settings)
     into = _original_destination(INBOUND_PASSTHROUGH, settings, source=settings.inbound_source)
     for message in (out, into):
-        _speak(message, ir.Protocol.AUTO, ir.Limits(), h2_upgrade=False)
+        _speak(message, ir.Protocol.AUTO, ir.NO_LIMITS, h2_upgrade=False)
     return tuple(resource(message.name, message) for message in (black_hole, out, into))
 
 
@@ -204,7 +204,7 @@ def _original_destination(name: str, settings: Settings, *, source: str = "") ->
     )
     if source:
         _dial_from(message, source, settings)
-    _limit(message, ir.Limits())
+    _limit(message, ir.NO_LIMITS)
     return message
 
 
