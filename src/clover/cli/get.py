@@ -39,12 +39,13 @@ def get(
     output: Annotated[Format, typer.Option("--output", "-o", help="How to print them.")] = Format.TABLE,
     namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only those of this namespace.")] = "",
     chain: api.ChainOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:
     """Print the Istio resources that the chain's mesh obeys."""
     kind, name = kinds.resource_named(resource, name)
     query = {"kind": kind, "name": name, "namespace": namespace}
     answer: ResourcesAnswer = api.find(chain).get("/v1/resources", query)
-    match output:
+    match Format.JSON if as_json else output:
         case Format.TABLE:
             screen.show(lines(answer["items"]))
         case Format.YAML:

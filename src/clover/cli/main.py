@@ -19,6 +19,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer._click.exceptions import ClickException, UsageError
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 BUG = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_JSON_FORMATS = ("-o json", "-ojson", "--output json", "--output=json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,14 +100,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str]) -> int:
     try:
-        get_command(_app).main(args=arguments, prog_name="clover")
+        # Not standalone: what is wrong with the usage is told here, as text or as JSON, like all that goes wrong.
+        return int(get_command(_app).main(args=arguments, prog_name="clover", standalone_mode=False) or 0)
     except SystemExit as leaving:
         return _exit_code(leaving)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except ClickException as misused:
+        return _misused(misused, arguments)
     except BaseException as failure:  # noqa: BLE001  (the edge of the process: nobody else would say what happened)
         return _report(failure, arguments)
-    return 0
 
 
 _app = typer.Typer(
@@ -148,6 +152,19 @@ def _exit_code(leaving: SystemExit) -> int:
         return leaving.code or 0
     print(leaving.code, file=sys.stderr)
     return 1
+
+
+def _misused(misused: ClickException, arguments: Sequence[str]) -> int:
+    """Tell what is wrong with the command line: people see how the command is used, too."""
+    if not (_wants_json(arguments) and _print_as_json([_usage(misused)], misused.exit_code)):
+        misused.show()
+    return misused.exit_code
+
+
+def _usage(misused: ClickException) -> Problem:
+    context = misused.ctx if isinstance(misused, UsageError) else None
+    command = context.command_path if context else "clover"
+    return Problem(code="CLV1080", where=command, what=misused.format_message(), hint=f"{command} --help")
 
 
 def _report(failure: BaseException, arguments: Sequence[str]) -> int:
@@ -213,7 +230,9 @@ def _report_bug(failure: BaseException, arguments: Sequence[str]) -> None:
 
 def _wants_json(arguments: Sequence[str]) -> bool:
     ours = list(arguments)
-    return "--json" in ours[: ours.index("--") if "--" in ours else None]
+    ours = ours[: ours.index("--") if "--" in ours else None]
+    # As one text, so that an option and its value are found as one word and as two.
+    return "--json" in ours or any(f" {option} " in f" {' '.join(ours)} " for option in _JSON_FORMATS)
 
 
 def _version() -> str:

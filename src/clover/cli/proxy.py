@@ -34,12 +34,13 @@ def proxy(
     what: Annotated[What, typer.Argument(help="Which part.")] = What.CONFIG,
     output: Annotated[Format, typer.Option("--output", "-o", help="json: all that Envoy says.")] = Format.TABLE,
     chain: api.ChainOption = "",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:
     """Show what a sidecar holds: configuration, clusters, listeners, routes, certificates or counters."""
     client = api.find(chain)
     one = api.only(client.instances(), function)
     answer = client.get(f"/v1/proxies/{one.workload}/{what.value}")
-    if output is Format.JSON:
+    if as_json or output is Format.JSON:
         printing.print_json(answer)
     else:
         screen.show(render_proxy.lines(what.value, answer))

@@ -229,6 +229,14 @@ def test_what_get_prints_as_json_is_a_list_as_kubectl_prints_it(clover, bring_up
     assert (said["apiVersion"], said["kind"], len(said["items"])) == ("v1", "List", 1)
 
 
+@pytest.mark.parametrize("command", [["get"], ["get", "vs/http-lb"], ["proxy", "gateway", "listeners"]], ids=" ".join)
+def test_json_is_asked_for_in_either_way(clover, bring_up, command):
+    bring_up("sdc")
+
+    assert clover(*command, "--json") == clover(*command, "-o", "json")
+    assert json.loads(clover(*command, "--json")[1])
+
+
 def test_apply_takes_files_as_kubectl_does(clover, bring_up, tmp_path):
     bring_up("sdc")
     (tmp_path / "a.yaml").write_text("kind: A")

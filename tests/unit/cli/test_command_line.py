@@ -145,6 +145,42 @@ def test_a_misspelt_command_is_a_usage_error_with_the_nearest_name(capsys):
     assert "Did you mean 'check'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "where", "what"),
+    [
+        (["nosuch", "--json"], "clover", "No such command 'nosuch'."),
+        (["status", "--since", "--json"], "clover status", "No such option: --since"),
+        (["trace", "--wait", "soon", "--json"], "clover trace", "Invalid value for '--wait'"),
+        (["alerts", "--json", "--limit"], "clover", "Option '--limit' requires an argument."),
+        (["ids", "rule", "nosuch", "--json"], "clover ids rule", "No such command 'nosuch'."),
+        (["apply", "--json"], "clover apply", "Invalid value for PATH: name a file"),
+        (["get", "--nosuch", "-o", "json"], "clover get", "No such option: --nosuch"),
+        (["proxy", "--nosuch", "--output=json"], "clover proxy", "No such option: --nosuch"),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_who_asked_for_json_is_told_in_json_what_is_wrong_with_the_usage(capsys, arguments, where, what):
+    assert main(arguments) == 2
+
+    out, err = capsys.readouterr()
+    told = json.loads(out)
+    (problem,) = told["problems"]
+    assert (err, told["exitCode"], problem["code"], problem["where"]) == ("", 2, "CLV1080", where)
+    assert problem["what"].startswith(what)
+    assert problem["hint"] == f"{where} --help"
+
+
+def test_everybody_else_is_shown_how_the_command_is_used(capsys):
+    assert main(["status", "--since"]) == 2
+
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[0], err.splitlines()[-1][:24]) == (
+        "",
+        "Usage: clover status [OPTIONS]",
+        "Error: No such option: -",
+    )
+
+
 def test_the_version_is_that_of_the_package(capsys):
     assert main(["--version"]) == 0
 
