@@ -104,7 +104,6 @@ def bytes_lead_somewhere(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
 
 def ports_speak_one_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
     """Plain HTTP, TLS and TCP have ports of their own; a name that TLS clients ask for has one server."""
-    mine = _name(resource)
     for index, server in enumerate(resource.spec.servers):
         address, family = _address(server), _family(server)
         findings = (
@@ -113,8 +112,6 @@ def ports_speak_one_protocol(resource: Gateway, mesh: Mesh) -> Iterator[Finding]
             if opened.address == address
             # HTTP is told apart by Host, so that many may serve it.
             and not (opened.family == family == "HTTP")
-            # What `ports_are_opened_once` tells of one Gateway's own hosts; connections of TCP say no host.
-            and (opened.owner != mine or family != opened.family or family == "TCP")
             for finding in _together(server, opened, index)
         )
         yield from islice(findings, 1)
@@ -175,8 +172,8 @@ def _together(server: Server, earlier: _Opened, index: int) -> Iterator[Finding]
         yield Finding(code="CLV4209", path=path, what=what, istio="IST0145")
     elif shared := earlier.names & set(server.names or ("*",)):
         what = f"port {number} already serves {min(shared)!r} by Gateway {owner!r}"
-        if server.terminates or earlier.server.terminates:
-            yield Finding(code="CLV4209", path=(*path, "hosts"), what=what, istio="IST0145")
+        hint = "let one Gateway serve it; clients of TLS are told apart by that name alone"
+        yield Finding(code="CLV4209", path=(*path, "hosts"), what=what, hint=hint, istio="IST0145")
 
 
 def _family(server: Server) -> str:
@@ -188,7 +185,7 @@ def _family(server: Server) -> str:
 def ports_are_opened_once(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
     """A port is opened at one address, or at several that do not include each other; its names are told apart."""
     names: set[str] = set()
-    hosts: set[tuple[str, int, str]] = set()
+    hosts: set[tuple[str, int, str, int | None]] = set()
     for index, server in enumerate(resource.spec.servers):
         path: Path = ("spec", "servers", index)
         if server.port.name in names:
@@ -196,7 +193,9 @@ def ports_are_opened_once(resource: Gateway, mesh: Mesh) -> Iterator[Finding]:
             yield Finding(code="CLV4209", path=(*path, "port", "name"), what=what)
         names.add(server.port.name)
         for number, host in enumerate(server.hosts):
-            place = (server.bind or LOOPBACK, server.port.number, host.lower())
+            # Of several servers without HTTP, `ports_speak_one_protocol` tells.
+            alone = None if _family(server) == "HTTP" else index
+            place = (server.bind or LOOPBACK, server.port.number, host.lower(), alone)
             if place in hosts:
                 what = f"port {server.port.number} already serves {host!r}"
                 yield Finding(code="CLV4209", path=(*path, "hosts", number), what=what)

@@ -30,7 +30,7 @@ from clover.mesh.istio import (
     sidecar_rules,
     telemetries,
 )
-from clover.mesh.istio.analysis import destinations, gateways, routes
+from clover.mesh.istio.analysis import connections, destinations, gateways, routes
 from clover.mesh.istio.finding import Finding, Path, in_order, problem_from
 from clover.mesh.istio.kinds.part import Part
 from clover.mesh.istio.mesh import Mesh, mesh_from
@@ -38,9 +38,9 @@ from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Resource
 
 _RULES: Mapping[str, tuple[Callable[[Any, Mesh], Iterator[Finding]], ...]] = {
-    "VirtualService": (*routing_rules.RULES, *claims.RULES, *routes.RULES),
+    "VirtualService": (*routing_rules.RULES, *claims.RULES, *routes.RULES, *connections.RULES),
     "DestinationRule": (*destination_rules.RULES, *destinations.RULES),
-    "Gateway": (*gateway_rules.RULES, *gateways.RULES),
+    "Gateway": (*gateway_rules.RULES, *gateways.RULES, *connections.RULES),
     "ServiceEntry": service_entries.SERVICE_RULES,
     "WorkloadEntry": service_entries.WORKLOAD_RULES,
     "Sidecar": sidecar_rules.RULES,
