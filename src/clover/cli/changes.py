@@ -12,7 +12,7 @@ from clover.cli import api, events, render_events
 def changes(
     since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of this last time: 30s, 5m, 2h.")] = "",
     function: Annotated[
-        str, typer.Option(metavar="FUNCTION", help="Only those of this function, or of the `mesh`.")
+        str, typer.Option(metavar="FUNCTION[@VERSION]", help="Only those of this function, or of the `mesh`.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest, at most so many.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as changes come, until Ctrl-C.")] = False,

@@ -16,7 +16,10 @@ SETTLE_S = 1.0
 def lost(
     since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of this last time: 30s, 5m, 2h.")] = "",
     function: Annotated[
-        str, typer.Option(metavar="FUNCTION", help="Only those that this function's sidecar, or the `gateway`, ended.")
+        str,
+        typer.Option(
+            metavar="FUNCTION[@VERSION]", help="Only those that this function's sidecar, or the `gateway`, ended."
+        ),
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest, at most so many.")] = 100,
     chain: api.ChainOption = "",

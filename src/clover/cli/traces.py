@@ -16,7 +16,12 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|µs|ms|s|m|h|d)")
 
 
 def traces(
-    service: Annotated[str, typer.Option(help="Only those that went through this function.")] = "",
+    service: Annotated[
+        str,
+        typer.Option(
+            "--function", "--service", metavar="FUNCTION[@VERSION]", help="Only those that went through this function."
+        ),
+    ] = "",
     status: Annotated[str, typer.Option(help="Only those answered with this HTTP status, e.g. 403 or 5xx.")] = "",
     min_duration: Annotated[str, typer.Option(metavar="DURATION", help="Only those at least this long: 10ms.")] = "",
     since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of this last time: 30s, 5m, 2h.")] = "",

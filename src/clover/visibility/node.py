@@ -22,7 +22,7 @@ from clover.runtime.plan import Plan, WorkloadPlan
 from clover.runtime.status import State, WorkloadStatus
 from clover.telemetry import query
 from clover.telemetry.store.store import Store
-from clover.visibility import recorded
+from clover.visibility import named, recorded
 
 Json = dict[str, Any]
 
@@ -132,7 +132,11 @@ class RunningNode:
 
     async def traces(self, query_parameters: Mapping[str, str], attributes: Sequence[str]) -> list[Json]:
         """Return summaries of traces, newest first."""
-        found = await query.find_traces(self.store, query.filter_from(query_parameters, attributes))
+        wanted = query.filter_from(query_parameters, attributes)
+        found = await query.find_traces(self.store, wanted)
+        # The store outlives the chain: a function that is no more may have traces. The same holds below.
+        if not found:
+            named.check(self.plan, wanted.service, wanted.version)
         return [summary.as_json() for summary in found]
 
     async def trace(self, key: str, *, wait_s: float) -> Json:
@@ -143,22 +147,33 @@ class RunningNode:
 
     async def alerts(self, query_parameters: Mapping[str, str]) -> list[Json]:
         """Return alerts, oldest first."""
-        found = await query.recent(self.store, query.ALERTS, query.window_from(query_parameters))
+        wanted = query.window_from(query_parameters)
+        found = await query.recent(self.store, query.ALERTS, wanted)
+        if not found:
+            named.check(self.plan, wanted.function, wanted.version)
         return [alert.as_json() for alert in found]
 
     async def changes(self, query_parameters: Mapping[str, str]) -> list[Json]:
         """Return changes, oldest first."""
-        found = await query.recent(self.store, query.CHANGES, query.window_from(query_parameters))
+        wanted = query.window_from(query_parameters)
+        found = await query.recent(self.store, query.CHANGES, wanted)
+        if not found:
+            named.check(self.plan, wanted.function, wanted.version, also=(query.MESH,))
         return [change.as_json() for change in found]
 
     async def lost(self, query_parameters: Mapping[str, str]) -> list[Json]:
         """Return requests and connections that proxies ended themselves, oldest first."""
-        return [one.as_json() for one in await query.lost(self.store, query.window_from(query_parameters))]
+        wanted = query.window_from(query_parameters)
+        found = await query.lost(self.store, wanted)
+        if not found:
+            named.check(self.plan, wanted.function, wanted.version)
+        return [one.as_json() for one in found]
 
     def following(self, what: str, query_parameters: Mapping[str, str]) -> AsyncIterator[Json | None]:
         """Yield alerts or changes as they come, None when nothing has come for a while."""
         kind = {"alerts": query.ALERTS, "changes": query.CHANGES}[what]
         wanted = query.window_from(query_parameters)
+        named.check(self.plan, wanted.function, wanted.version, also=(query.MESH,) if what == "changes" else ())
         return self._following(kind, wanted)
 
     async def _following(self, kind: query.Kind, wanted: query.Window) -> AsyncIterator[Json | None]:

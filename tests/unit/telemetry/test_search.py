@@ -28,6 +28,13 @@ def test_query_parameters_become_a_filter():
     )
 
 
+def test_a_version_of_a_function_is_named_as_everywhere():
+    wanted = filter_from({"service": "http-lb@v2"})
+
+    assert (wanted.service, wanted.version) == ("http-lb", "v2")
+    assert "ServiceVersion = {version:String}" in search_query(wanted)[0]
+
+
 def test_everything_wrong_with_a_filter_is_reported_at_once():
     query = {"status": "9", "limit": "0", "sinceS": "soon", "minDurationMs": "-1", "colour": "red"}
 

@@ -42,6 +42,7 @@ class Window:
     since_s: float = 0.0
     """Those of this last time; 0: any time."""
     function: str = ""
+    version: str = ""
     limit: int = DEFAULT_LIMIT
 
 
@@ -67,7 +68,8 @@ def window_from(query: Mapping[str, str]) -> Window:
     limit = number("limit", DEFAULT_LIMIT, least=1, most=LIMIT)
     if problems:
         raise DocumentError(*problems)
-    return Window(since_s=since_s, function=query.get("function", ""), limit=int(limit))
+    function, _, version = query.get("function", "").partition("@")
+    return Window(since_s=since_s, function=function, version=version, limit=int(limit))
 
 
 def _problem(where: str, what: str) -> Problem:
@@ -142,6 +144,9 @@ def statement(kind: Kind, wanted: Window, *, received_s: int = 0) -> tuple[str, 
     if wanted.function:
         conditions.append("ServiceName = {function:String}")
         parameters["function"] = wanted.function
+    if wanted.version:
+        conditions.append("ServiceVersion = {version:String}")
+        parameters["version"] = wanted.version
     sql = f"""
         SELECT Event FROM otel_logs WHERE {" AND ".join(conditions)}
         ORDER BY Timestamp DESC LIMIT {{limit:UInt64}}"""  # noqa: S608

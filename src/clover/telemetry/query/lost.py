@@ -90,6 +90,9 @@ def statement(wanted: Window) -> tuple[str, dict[str, Any]]:
     if wanted.function:
         conditions.append("ServiceName = {function:String}")
         parameters["function"] = wanted.function
+    if wanted.version:
+        conditions.append("ServiceVersion = {version:String}")
+        parameters["version"] = wanted.version
     sql = f"""
         SELECT toUnixTimestamp64Nano(Timestamp) AS time, ServiceName AS service, Workload AS workload,
             TraceId AS trace_id, LogAttributes AS attributes

@@ -32,9 +32,10 @@ PROMOTED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Which traces to list. Service, status and attributes must all be those of one and the same span."""
+    """Which traces to list. Service, version, status and attributes must all be those of one and the same span."""
 
     service: str = ""
+    version: str = ""
     status: str = ""
     """A status code (`404`), a class (`5xx`), or `error`: a span that failed."""
     min_duration_ms: float = 0.0
@@ -77,8 +78,10 @@ def filter_from(query: Mapping[str, str], attributes: Sequence[str] = ()) -> Fil
         if not equals:
             problems.append(_problem("attribute", f"attribute is {text[:80]!r}, expected 'name=value'"))
         pairs.append((name, value))
+    service, _, version = query.get("service", "").partition("@")
     wanted = Filter(
-        service=query.get("service", ""),
+        service=service,
+        version=version,
         status=query.get("status", ""),
         min_duration_ms=number("minDurationMs", 0.0),
         since_s=number("sinceS", 0.0),
@@ -156,6 +159,8 @@ def search_query(wanted: Filter) -> tuple[str, dict[str, Any]]:
     slow = Query(list(spans.conditions), dict(spans.parameters))
     if wanted.service:
         spans.where("ServiceName = {service:String}", service=wanted.service)
+    if wanted.version:
+        spans.where("ServiceVersion = {version:String}", version=wanted.version)
     if wanted.status == "error":
         spans.where("Failed")
     elif wanted.status.endswith("xx"):
