@@ -20,6 +20,15 @@ class SidecarAnswer(TypedDict):
     """How it ended last time, with its last words; empty if it never did."""
 
 
+class CompanionAnswer(TypedDict):
+    """What runs beside an engine: its ambassador, a reader of its log."""
+
+    state: str
+    restarts: int
+    pid: int
+    lastExit: str
+
+
 class WorkloadAnswer(TypedDict):
     """One running instance of a function."""
 
@@ -32,6 +41,7 @@ class WorkloadAnswer(TypedDict):
     address: str
     restarts: int
     sidecar: NotRequired[SidecarAnswer]
+    companions: NotRequired[dict[str, CompanionAnswer]]
     rps: float | None
     errorRate: float | None
     """Share of answers that are 5xx, 0 to 1."""

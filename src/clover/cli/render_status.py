@@ -74,6 +74,9 @@ def _workload_state(workload: WorkloadAnswer) -> Text:
         return _state(sidecar["state"], about="sidecar ")
     if sidecar and not sidecar["acknowledged"] and workload["state"] == "ready":
         return Text("ready (sidecar behind)", style=_STATE_STYLES["starting"])
+    away = [f"{name} {one['state']}" for name, one in workload.get("companions", {}).items() if one["state"] != "ready"]
+    if away and workload["state"] == "ready":
+        return Text(f"ready ({', '.join(away)})", style=_STATE_STYLES["degraded"])
     return _state(workload["state"])
 
 

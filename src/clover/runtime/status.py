@@ -12,7 +12,7 @@ class State(StrEnum):
     STARTING = "starting"
     READY = "ready"
     RESTARTING = "restarting"
-    """It died, and is being started again."""
+    """It died, and is not back yet."""
     STOPPED = "stopped"
 
 
@@ -51,8 +51,13 @@ class WorkloadStatus:
 
     @property
     def state(self) -> State:
-        """Return the state of its worst part."""
-        parts = [part.state for part in (self.sidecar, self.engine, *self.companions.values()) if part]
+        """
+        Return how the function is: the state of the worse of engine and sidecar.
+
+        It serves without its companions once they have been there: one that died is told by itself.
+        """
+        parts = [part.state for part in (self.sidecar, self.engine) if part]
+        parts += [one.state for one in self.companions.values() if one.state is State.STARTING]
         for state in (State.STOPPED, State.RESTARTING, State.STARTING):
             if state in parts:
                 return state

@@ -250,7 +250,7 @@ def _broken(plan: WorkloadPlan, status: WorkloadStatus) -> Iterator[Problem]:
                 code="CLV5103",
                 where=where,
                 what=f"its {what} died and is being started again (restart {process.restarts}): {process.last_exit}",
-                hint=f"clover logs {plan.name}{' --sidecar' if what == 'sidecar' else ''}",
+                hint=f"clover logs {plan.name}{f' --{what}' if what in ('sidecar', 'ambassador') else ''}",
             )
 
 

@@ -74,3 +74,11 @@ def test_a_sidecar_that_has_not_taken_the_newest_configuration_is_told():
     behind = {"state": "ready", "restarts": 0, "pid": 8, "configVersion": "3", "acknowledged": False}
 
     assert "ready (sidecar behind)" in text(status(workload("web", sidecar=behind)))
+
+
+def test_a_function_that_serves_without_its_ambassador_is_not_called_restarting():
+    companions = {"ambassador": {"state": "restarting", "restarts": 1, "pid": 0, "lastExit": "killed by SIGKILL"}}
+
+    row = text(status(workload("web", companions=companions))).splitlines()[3]
+
+    assert row.split(maxsplit=7)[3:7] == ["ready", "(ambassador", "restarting)", "yes"]
