@@ -160,7 +160,7 @@ async def test_identities_are_renewed_after_the_machine_was_asleep(monkeypatch):
 SOCKETS = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
-metadata: {name: node, namespace: default}
+metadata: {name: node, namespace: default, annotations: {clover/loopback: allow}}
 spec:
   hosts: [node.example.com]
   resolution: STATIC

@@ -58,7 +58,7 @@ class Outsider:
     """`region/zone/subzone`, as far as it is known."""
     service_account: str = ""
     loopback: bool = False
-    """True: its author wants it to be this machine's own loopback."""
+    """True: its author wants it to be this machine's own loopback, or a Unix socket of it."""
 
     def port_for(self, port: ServicePort) -> int:
         """Return where it takes the traffic of a service's port."""

@@ -10,6 +10,7 @@ from itertools import islice
 
 from clover.kit.memory import remembered_by_identity
 from clover.mesh.istio import protocols, resources
+from clover.mesh.istio.asked_names import names_can_be_asked_for
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
 from clover.mesh.istio.kinds.service_entry import UNIX, EntryPort, WorkloadEntrySpec
 from clover.mesh.istio.mesh import Mesh
@@ -66,14 +67,7 @@ def hosts_are_new(resource: ServiceEntry, mesh: Mesh) -> Iterator[Finding]:
 def resolution_is_carried_out(resource: ServiceEntry, mesh: Mesh) -> Iterator[Finding]:
     """Proxies know members by address, or through a name that is looked up for them."""
     path: Path = ("spec", "resolution")
-    if resource.spec.resolution == "DYNAMIC_DNS":
-        yield Finding(
-            code="CLV4103",
-            path=path,
-            what="'DYNAMIC_DNS' is not supported by Clover: the proxies of a chain have nobody to ask for names",
-            hint="write a ServiceEntry with 'resolution: DNS' for each host",
-        )
-    elif resource.spec.resolution == "NONE":
+    if resource.spec.resolution == "NONE":
         yield Finding(
             code="CLV4316",
             path=path,
@@ -222,6 +216,8 @@ def _address(spec: WorkloadEntrySpec, path: Path, resolution: Resolution, *, loo
         if resolution in _BY_NAME:
             what = f"{cut(address)!r} is a Unix socket, which is not looked up"
             yield Finding(code="CLV4312", path=path, what=what, hint="use 'resolution: STATIC'")
+        elif not loopback:
+            yield _not_meant(path, f"{cut(address)!r} is a Unix socket of this machine")
         return
     literal = _ip(address)
     if literal is None:
@@ -234,19 +230,18 @@ def _address(spec: WorkloadEntrySpec, path: Path, resolution: Resolution, *, loo
     elif literal.is_unspecified or literal.is_multicast or literal.is_link_local:
         what = f"{address!r} is nobody's address that could be dialled from here"
         yield Finding(code="CLV4312", path=path, what=what)
-    if (literal and literal.is_loopback) or address.lower() == "localhost":
-        yield from _loopback(address, path, loopback=loopback)
+    if not loopback and ((literal and literal.is_loopback) or address.lower() == "localhost"):
+        yield _not_meant(path, f"{address!r} is this machine's own loopback")
 
 
-def _loopback(address: str, path: Path, *, loopback: bool) -> Iterator[Finding]:
-    """This machine's loopback is where services stand that trust everybody on it."""
-    if not loopback:
-        yield Finding(
-            code="CLV4312",
-            path=path,
-            what=f"{address!r} is this machine's own loopback, which functions do not reach",
-            hint=f"if that is meant, set the annotation '{LOOPBACK_ANNOTATION}: {LOOPBACK_ALLOWED}'",
-        )
+def _not_meant(path: Path, what: str) -> Finding:
+    """Return that a member is where services of this machine stand that trust everybody on it."""
+    return Finding(
+        code="CLV4312",
+        path=path,
+        what=f"{what}, which functions do not reach",
+        hint=f"if that is meant, set the annotation '{LOOPBACK_ANNOTATION}: {LOOPBACK_ALLOWED}'",
+    )
 
 
 def _loopback_allowed(resource: ServiceEntry | WorkloadEntry) -> bool:
@@ -275,6 +270,7 @@ SERVICE_RULES = (
     hosts_are_names,
     hosts_are_new,
     resolution_is_carried_out,
+    names_can_be_asked_for,
     ports_are_told_apart,
     endpoints_can_be_reached,
     members_exist,

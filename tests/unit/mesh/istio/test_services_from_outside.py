@@ -159,6 +159,19 @@ def test_loopback_is_refused_until_it_is_allowed():
     assert service(allowed).outsiders[0].loopback is True
 
 
+def test_a_unix_socket_of_this_machine_is_refused_until_it_is_allowed():
+    text = entry("resolution: STATIC, endpoints: [{address: 'unix:///run/docker.sock'}]")
+    allowed = text.replace("{name: api}", "{name: api, annotations: {clover/loopback: allow}}")
+
+    (problem,) = policies.problems(text)
+    assert problem.code == "CLV4312"
+    assert problem.what.endswith(
+        "'unix:///run/docker.sock' is a Unix socket of this machine, which functions do not reach"
+    )
+    assert problem.hint == "if that is meant, set the annotation 'clover/loopback: allow'"
+    assert policies.problems(allowed) == ()
+
+
 def test_a_subset_may_choose_members_from_outside():
     text = entry("resolution: STATIC, endpoints: [{address: 192.0.2.1, labels: {version: v7}}]")
     rule = policies.destination_rule("subsets: [{name: v7, labels: {version: v7}}]", host="api.example.com")
