@@ -59,7 +59,7 @@ async def _serve(
         settings=settings,
         driver=driver,
         running=driver.running(settings_from(settings, state)),
-        configuration=lambda: transactions.state.configuration,
+        configuration=lambda: transactions.in_force.state.configuration,
         telemetry=sender,
     )
     async with asyncio.TaskGroup() as tasks:
@@ -75,7 +75,7 @@ async def _serve(
             engine=settings.engine,
             telemetry=sender,
         ) as port:
-            working = [tasks.create_task(transactions.settling(), name="settling")]
+            working = [tasks.create_task(transactions.in_force.settling(), name="settling")]
             working += [tasks.create_task(part.run(), name=type(part).__name__) for part in parts]
             print(f"{settings.workload}: answers on port {port}, generation {state.generation}", flush=True)
             await stop.wait()
@@ -83,7 +83,7 @@ async def _serve(
         await transactions.idle()
         for task in working:
             task.cancel()
-        print(f"{settings.workload}: stopped, generation {transactions.state.generation}", flush=True)
+        print(f"{settings.workload}: stopped, generation {transactions.in_force.state.generation}", flush=True)
 
 
 def _parts(surroundings: Surroundings) -> tuple[Blocks | Alerts, ...]:

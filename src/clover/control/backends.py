@@ -34,7 +34,7 @@ class Backends:
     async def list_backends(self, _: control_pb2.ListBackendsRequest, call: Call) -> control_pb2.ListBackendsResponse:
         """Return the backends, and what the engine says of each."""
         del call
-        state = self._transactions.state
+        state = self._transactions.in_force.state
         reports = await self._reports(state)
         response = control_pb2.ListBackendsResponse(generation=state.generation)
         for backend in _backends_of(state):

@@ -45,8 +45,8 @@ class Calls:
     async def get(self, _: control_pb2.GetRequest, call: Call) -> control_pb2.State:
         """Return what the function is told, and how it is."""
         del call
-        health = await self._transactions.health()
-        state, settings = self._transactions.state, self._settings
+        health = await self._transactions.in_force.health()
+        state, settings = self._transactions.in_force.state, self._settings
         return control_pb2.State(
             function=settings.function,
             version=settings.version,
@@ -80,17 +80,17 @@ class Calls:
             raise convert.invalid((Violation(field="interval", what=what),))
         while True:
             # Taken first: what happens while the status is made is news, too.
-            news = self._transactions.news
+            news = self._transactions.in_force.news
             yield await self._status()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), interval_s)
 
     async def _status(self) -> control_pb2.Status:
-        health = await self._transactions.health()
+        health = await self._transactions.in_force.health()
         statistics = await self._statistics()
         return control_pb2.Status(
             workload=self._settings.workload,
-            generation=self._transactions.state.generation,
+            generation=self._transactions.in_force.state.generation,
             engine_ready=health.ready,
             engine_message=health.message,
             changing=self._transactions.changing,

@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import signal
+import traceback
 from collections.abc import Mapping
 
 from clover.functions.driver import EngineDownError, EngineError, How, Program, Running, Settings
@@ -74,6 +75,12 @@ class Engine:
             text = f"{self.name} does not work by generation {wanted.generation} within {within_s:g} s"
             raise EngineError(text) from None
 
+    async def move(self, before: Settings, after: Settings) -> How:
+        """Bring `after` into force, and return once the engine says that it works by it. Raises EngineError."""
+        how = await self.change(before, after)
+        await self.confirm(after, how)
+        return how
+
 
 async def accepts(port: int) -> None:
     """Return if somebody accepts connections at a port of this network. Raises EngineDownError."""
@@ -96,6 +103,14 @@ def shortened(words: str) -> str:
     told = [line for line in words.splitlines() if not _GREETING.match(line)]
     words = "\n".join(told).strip() or "it says nothing"
     return words if len(words) <= MOST_WORDS else f"... {words[-MOST_WORDS:]}"
+
+
+def words_of(failure: Exception) -> str:
+    """Return what to say of an engine that failed to do something."""
+    if not isinstance(failure, EngineError):
+        # A mistake of ours, or the disk: for whoever reads the ambassador's log.
+        traceback.print_exception(failure)
+    return shortened(str(failure) or repr(failure))
 
 
 def _environment(more: Mapping[str, str]) -> dict[str, str]:

@@ -43,6 +43,8 @@ class Generations:
         self._directory = Path(directory)
         self._conf = self._directory / Path(CURRENT).parent
         self._link = self._directory / CURRENT
+        self.spared: tuple[str, ...] = ()
+        """Uploaded contents that a generation is about to have."""
 
     @contextlib.contextmanager
     def owned(self) -> Iterator[None]:
@@ -128,12 +130,8 @@ class Generations:
         """Remove the folder of a generation that is not in force."""
         self._remove(self._folder(generation))
 
-    def tidy(self, *, sparing: Iterable[str] = ()) -> None:
-        """
-        Remove what changes that were cut short have left, the oldest generations, and contents that none has.
-
-        `sparing` are contents that a generation is about to have.
-        """
+    def tidy(self) -> None:
+        """Remove what changes that were cut short have left, the oldest generations, and contents that none has."""
         current = self.current().generation
         numbers = sorted(self._numbers())
         # Above the one in force there is only what never came into force, or was taken back.
@@ -141,17 +139,17 @@ class Generations:
         for number in numbers:
             if number not in keep:
                 self._remove(self._folder(number))
-        self._tidy_contents(keep, sparing=sparing)
+        self._tidy_contents(keep)
 
     def tidy_contents(self) -> None:
         """Remove contents that no generation has."""
         self._tidy_contents(self._numbers())
 
-    def _tidy_contents(self, keep: Iterable[int], *, sparing: Iterable[str] = (), unfinished: bool = False) -> None:
+    def _tidy_contents(self, keep: Iterable[int], *, unfinished: bool = False) -> None:
         folder = self._directory / FILES
         if not folder.is_dir():
             return
-        used = {PurePosixPath(path).name for path in sparing}
+        used = {PurePosixPath(path).name for path in self.spared}
         for number in keep:
             with contextlib.suppress(UnreadableError):
                 used.update(

@@ -61,7 +61,7 @@ class Rules:
     async def list_rules(self, _: control_pb2.ListRulesRequest, call: Call) -> control_pb2.ListRulesResponse:
         """Return the rules in force."""
         del call
-        state = self._transactions.state
+        state = self._transactions.in_force.state
         response = control_pb2.ListRulesResponse(generation=state.generation)
         response.rules.extend(convert.part_message(rule, control_pb2.IdsRule) for rule in _rules_of(state))
         return response

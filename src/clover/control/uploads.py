@@ -96,7 +96,7 @@ class Uploads:
         """Return the uploaded files that are served."""
         del call
         response = control_pb2.ListFilesResponse()
-        for path, content in sorted(self._transactions.state.files.items()):
+        for path, content in sorted(self._transactions.in_force.state.files.items()):
             file = self._directory / content
             response.files.add(path=path, bytes=file.stat().st_size, sha256=file.name)
         return response

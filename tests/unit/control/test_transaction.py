@@ -148,12 +148,12 @@ class Bench:
             settings=settings,
             driver=self.driver,  # type: ignore[arg-type]
             running=self.engine if self.running else None,
-            configuration=lambda: transactions.state.configuration,
+            configuration=lambda: transactions.in_force.state.configuration,
             telemetry=self.telemetry,
         )
         async with asyncio.TaskGroup() as tasks:
             transactions = Transactions(surroundings, generations, generations.current(), tasks=tasks)
-            task = tasks.create_task(transactions.settling()) if settling else None
+            task = tasks.create_task(transactions.in_force.settling()) if settling else None
             yield transactions
             if task is not None:
                 task.cancel()
@@ -305,8 +305,8 @@ async def test_what_the_engine_does_not_confirm_is_put_back(bench: Bench):
     bench.engine.refuses = {2}
     async with bench.opened() as transactions:
         error = await refused(transactions, wanting("web-2"))
-        assert transactions.state.generation == 1
-        assert (await transactions.health()).ready
+        assert transactions.in_force.state.generation == 1
+        assert (await transactions.in_force.health()).ready
 
     assert (error.code, error.problems[0].code) == (Code.ABORTED, "CLV3306")
     assert "works by 1, not 2" in str(error)
@@ -330,7 +330,7 @@ async def test_an_engine_that_dies_of_a_change_finds_the_old_configuration_when_
     bench.engine.dies_at = 2
     async with bench.opened() as transactions:
         error = await refused(transactions, wanting("web-2"))
-        assert not (await transactions.health()).ready
+        assert not (await transactions.in_force.health()).ready
 
     assert error.code is Code.ABORTED
     assert "does not run any more, and reads generation 1 when it is started" in str(error)
@@ -346,12 +346,12 @@ async def test_when_putting_back_fails_too_both_are_told_and_it_is_tried_again(b
         assert (error.code, error.problems[0].code) == (Code.INTERNAL, "CLV3307")
         assert "works by 0, not 3" in str(error)
         assert "putting generation 2 back failed, too, and is tried again: works by 0, not 2" in str(error)
-        assert not (await transactions.health()).ready
+        assert not (await transactions.in_force.health()).ready
 
         bench.engine.forgets = False
         async with asyncio.timeout(10):
-            while not (await transactions.health()).ready:
-                await transactions.news.wait()
+            while not (await transactions.in_force.health()).ready:
+                await transactions.in_force.news.wait()
 
     assert bench.engine.works_by == 2
     assert (bench.conf(), bench.in_force) == (["000001", "000002", "current"], "000002")
@@ -397,7 +397,7 @@ async def test_a_change_that_is_waited_for_no_more_goes_on(bench: Bench):
             await change
         bench.engine.gate.set()
         await transactions.idle()
-        assert transactions.state.generation == 2
+        assert transactions.in_force.state.generation == 2
 
     assert bench.conf() == ["000001", "000002", "current"]
 
@@ -428,7 +428,7 @@ async def test_what_an_edit_says_is_judged_by_the_state_at_its_turn(bench: Bench
 
     async with bench.opened() as transactions:
         await asyncio.gather(*(transactions.apply(with_one_more, call=CALL) for _ in range(2)))
-        assert [one.host for one in transactions.state.configuration.backends] == ["web-1", "web-2", "web-3"]
+        assert [one.host for one in transactions.in_force.state.configuration.backends] == ["web-1", "web-2", "web-3"]
 
 
 async def test_an_engine_that_is_behind_is_brought_to_what_is_in_force_before_anything_else(bench: Bench):
@@ -459,9 +459,9 @@ class Interrupted:
 
     async def settled(self) -> State:
         async with self.bench.opened(settling=True) as transactions, asyncio.timeout(10):
-            while not (await transactions.health()).ready:
-                await transactions.news.wait()
-            return transactions.state
+            while not (await transactions.in_force.health()).ready:
+                await transactions.in_force.news.wait()
+            return transactions.in_force.state
 
 
 async def test_a_killed_change_whose_link_is_turned_comes_into_force(bench: Bench):
@@ -509,7 +509,26 @@ async def test_a_generation_that_was_confirmed_is_never_put_back_because_the_eng
     bench.engine.works_by, bench.engine.refuses = 1, {2}
     async with bench.opened() as transactions:
         error = await refused(transactions, wanting("web-3"))
-        assert transactions.state.generation == 2
+        assert transactions.in_force.state.generation == 2
 
     assert error.code is Code.UNAVAILABLE
     assert bench.in_force == "000002"
+
+
+@pytest.mark.parametrize("host", ["web-2", "web-3"], ids=["what the killed one wanted", "something else"])
+async def test_a_change_that_finds_a_killed_one_refused_begins_from_what_was_put_back(bench: Bench, host: str):
+    case = Interrupted(bench, link="000002")
+    await case.make()
+    bench.engine.works_by, bench.engine.refuses = 1, {2, 3}
+    seen = []
+
+    def wanted(state: State):
+        seen.append(state.generation)
+        return to(host), state.files
+
+    async with bench.opened() as transactions:
+        error = await refused(transactions, wanted)
+        assert transactions.in_force.state.generation == 1
+
+    assert (seen, error.problems[0].code) == ([2, 1], "CLV3306")
+    assert (bench.conf(), bench.in_force) == (["000001", "current"], "000001")
