@@ -71,6 +71,8 @@ class Discovery(StrEnum):
     """It resolves the name, and each new connection takes the first address."""
     DIALLED = "dialled"
     """There is one: the address that was dialled."""
+    ASKED = "asked"
+    """There is one: whatever name is asked for. Whoever looks it up is told it with each connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,5 +34,7 @@ class TcpRoute:
     """Names that a TLS client says (`*.example.com` for all below it); empty: any, or none."""
     tls: bool = False
     """True: only connections that begin with TLS, which is not terminated."""
+    asked: bool = False
+    """True: they go to the name that the TLS client says, which is told with each connection (`Discovery.ASKED`)."""
     lifetime: Lifetime = AS_LONG_AS_USED
     sources: tuple[str, ...] = ()

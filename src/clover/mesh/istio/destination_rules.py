@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from clover.mesh.istio import hosts, resources
+from clover.mesh.istio.asked_names import names_stay_readable
 from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding, Path
 from clover.mesh.istio.headers import is_header_name
@@ -246,6 +247,7 @@ RULES = (
     retries_have_one_limit,
     clients_exist,
     the_proxy_protocol_is_read,
+    names_stay_readable,
     tls_has_what_it_needs,
     both_sides_agree,
 )

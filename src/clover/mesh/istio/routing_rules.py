@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from clover.mesh.istio import connection_rules, delegate_rules, hosts, resources
+from clover.mesh.istio import asked_names, connection_rules, delegate_rules, hosts, resources
 from clover.mesh.istio.destination_checks import destination_findings, unknown_host
 from clover.mesh.istio.expressions import regex_problem, substitution_problem
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
@@ -295,6 +295,7 @@ RULES = (
             origins_are_expressions,
             bodies_fit,
             *connection_rules.RULES,
+            asked_names.connections_say_a_name,
             *delegate_rules.RULES,
         ),
     ),

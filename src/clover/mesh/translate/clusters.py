@@ -30,6 +30,7 @@ _BALANCING = {
 _DISCOVERY = {
     Resolution.DNS: ir.Discovery.DNS,
     Resolution.DNS_ROUND_ROBIN: ir.Discovery.DNS_ROUND_ROBIN,
+    Resolution.DYNAMIC_DNS: ir.Discovery.ASKED,
 }
 _PROXY_PROTOCOL = {"V1": 1, "V2": 2}
 _WARMED_UP = (ir.Balancing.LEAST_REQUEST, ir.Balancing.ROUND_ROBIN)

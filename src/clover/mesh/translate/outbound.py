@@ -15,7 +15,7 @@ from clover.kit.memory import the_same
 from clover.mesh import ir
 from clover.mesh.istio import resources
 from clover.mesh.istio.policies import Policies, labels_of, policy_for
-from clover.mesh.istio.registry import Registry, Service, Workload
+from clover.mesh.istio.registry import Registry, Resolution, Service, Workload
 from clover.mesh.istio.resources import VirtualService
 from clover.mesh.istio.sidecars import Dialled, View
 from clover.mesh.translate import gateway_api
@@ -147,6 +147,7 @@ class Outbound:
                     to=(ir.WeightedCluster(cluster=cluster),),
                     server_names=(service.host,),
                     tls=True,
+                    asked=service.resolution is Resolution.DYNAMIC_DNS,
                     lifetime=lifetime,
                     sources=_source(service),
                 ),

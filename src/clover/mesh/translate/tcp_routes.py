@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from clover.mesh import ir
 from clover.mesh.istio import resources
 from clover.mesh.istio.kinds.virtual_service import ConnectionMatch, RouteDestination
-from clover.mesh.istio.policies import MESH, gateway_names, labels_of
+from clover.mesh.istio.policies import MESH, gateway_names, labels_of, service_at
+from clover.mesh.istio.registry import Resolution
 from clover.mesh.istio.resources import VirtualService
 from clover.mesh.translate.clusters import lifetime_of
 from clover.mesh.translate.routes import Place, cluster_of, policy_of
@@ -107,10 +108,16 @@ def _route(
         destinations=destinations,
         server_names=server_names,
         tls=tls,
+        asked=any(_is_asked(share, service, place) for share in shares),
         # As on Istio, of several destinations the first says how long.
         lifetime=lifetime_of(policy_of(shares[0].destination, place, service.metadata.namespace)),
         sources=(resources.key(service),),
     )
+
+
+def _is_asked(share: RouteDestination, service: VirtualService, place: Place) -> bool:
+    found = service_at(place.registry, share.destination.host, service.metadata.namespace)
+    return found is not None and found.resolution is Resolution.DYNAMIC_DNS
 
 
 def _applies(match: ConnectionMatch, place: Place, namespace: str) -> bool:

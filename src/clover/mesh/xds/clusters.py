@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 from envoy.config.cluster.v3.cluster_pb2 import Cluster
@@ -81,7 +82,10 @@ def outbound(
     _speak(
         message,
         cluster.protocol,
-        cluster.limits,
+        # The way out asks for a name once for each connection.
+        replace(cluster.limits, max_requests_per_connection=1)
+        if cluster.discovery is ir.Discovery.ASKED
+        else cluster.limits,
         h2_upgrade=cluster.h2_upgrade,
         names_host=tls.names_host(cluster.tls),
         errors=cluster.outliers.statuses if cluster.outliers else (),
@@ -104,7 +108,9 @@ def endpoints(group: ir.Endpoints, settings: Settings = DEFAULTS) -> Resource:
 def _assignment(group: ir.Endpoints, settings: Settings) -> endpoint_pb2.ClusterLoadAssignment:
     """Return the members of a cluster; their order does not matter, so it is made the same every time."""
     message = endpoint_pb2.ClusterLoadAssignment(cluster_name=group.cluster)
-    for locality, members in groupby(sorted(group.members, key=_place), key=lambda member: member.locality):
+    # Only the way out can look up whatever name is asked for: without it nobody is there.
+    known = (member for member in group.members if settings.way_out or not member.address.startswith("*"))
+    for locality, members in groupby(sorted(known, key=_place), key=lambda member: member.locality):
         place = message.endpoints.add()
         if locality:
             region, _, rest = locality.partition("/")

@@ -17,12 +17,16 @@ from clover.mesh.xds.resource import packed
 
 Log = Iterable[accesslog_pb2.AccessLog]
 TLS_INSPECTOR = "envoy.filters.listener.tls_inspector"
+_ASKED = "%REQUESTED_SERVER_NAME%:443"
 
 
 def to_cluster(cluster: str, *, log: Log, lifetime: ir.Lifetime = ir.AS_LONG_AS_USED) -> Filter:
     """Return the filter that carries connections to a cluster."""
-    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=log)
-    return _carrying(proxy, lifetime)
+    return _carrying(_to_one(cluster, log), lifetime)
+
+
+def _to_one(cluster: str, log: Log) -> tcp_proxy_pb2.TcpProxy:
+    return tcp_proxy_pb2.TcpProxy(stat_prefix=cluster, cluster=cluster, access_log=log)
 
 
 def _carrying(proxy: tcp_proxy_pb2.TcpProxy, lifetime: ir.Lifetime) -> Filter:
@@ -40,11 +44,14 @@ def chain(route: ir.TcpRoute, *, name: str, log: Log) -> FilterChain:
     result.filter_chain_match.server_names.extend(route.server_names)
     result.filter_chain_match.transport_protocol = "tls" if route.tls else "raw_buffer"
     if len(route.to) == 1:
-        result.filters.append(to_cluster(route.to[0].cluster, log=log, lifetime=route.lifetime))
-        return result
-    proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=route.name, access_log=log)
-    for share in route.to:
-        proxy.weighted_clusters.clusters.add(name=share.cluster, weight=share.weight)
+        proxy = _to_one(route.to[0].cluster, log)
+    else:
+        proxy = tcp_proxy_pb2.TcpProxy(stat_prefix=route.name, access_log=log)
+        for share in route.to:
+            proxy.weighted_clusters.clusters.add(name=share.cluster, weight=share.weight)
+    if route.asked:
+        # A CONNECT to the way out, which takes the name from it, and the port from the endpoint.
+        proxy.tunneling_config.hostname = _ASKED
     result.filters.append(_carrying(proxy, route.lifetime))
     return result
 

@@ -3,8 +3,9 @@ The way out: a process in the machine's own network that makes the connections w
 
 Each endpoint that a policy names has a Unix socket; whoever connects to it is connected to that endpoint, and to
 nothing else. Names are looked up here, each time, as any program of this machine would: the chain's /etc/hosts, which
-gives them virtual addresses, is left behind. `ways.json` says which sockets there are; it is read when the process
-starts, and again whenever somebody says so at `control.sock`.
+gives them virtual addresses, is left behind. A way to a wildcard leads to the name below it that the first request on a
+connection asks for (`asked_names`). `ways.json` says which sockets there are; it is read when the process starts, and
+again whenever somebody says so at `control.sock`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,15 @@ import pwd
 import socket
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clover.runtime.local import namespaces
+from clover.runtime.local import asked_names, namespaces
+from clover.runtime.local.asked_names import UnreadableError
 
 WAYS, CONTROL = "ways.json", "control.sock"
 CONNECT_S = 5.0
+ASK_S = 5.0
 _CHUNK = 65536
 _MODE = 0o600
 _METADATA = ipaddress.ip_network("fd00:ec2::/32")
@@ -38,6 +41,7 @@ class Way:
     """One endpoint that may be reached."""
 
     host: str
+    """Address, name, or a wildcard (`*.example.com`): whatever name below it is asked for."""
     port: int
     loopback: bool = False
     """True: it may be at this machine's own loopback, where things stand that trust everybody on it."""
@@ -76,7 +80,7 @@ class WayOut:
             task.add_done_callback(connections.pop)
             await carry(way, reader, writer)
 
-        server = await asyncio.start_unix_server(taken, path)
+        server = await asyncio.start_unix_server(taken, path, limit=_CHUNK)
         self._open[path] = _Open(way=way, server=server, connections=connections)
         Path(path).chmod(_MODE)  # noqa: ASYNC240 - one system call
 
@@ -94,19 +98,68 @@ class WayOut:
 async def carry(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Connect a connection to an endpoint until either end closes; say why if that cannot be."""
     with contextlib.closing(writer):
+        if asked_names.is_wildcard(way.host):
+            await _carry_asked(way, reader, writer)
+            return
         try:
             outside = await dial(way)
         except OSError as failure:
             print(f"{way.host}:{way.port}: {failure}", flush=True)
             return
-        there_reader, there = await asyncio.open_connection(sock=outside)
-        with contextlib.closing(there):
-            try:
-                async with asyncio.TaskGroup() as both:
-                    both.create_task(_pump(reader, there))
-                    both.create_task(_pump(there_reader, writer))
-            except* OSError:
-                pass  # either end broke the connection; the other hears it by the closing
+        await _join(outside, reader, writer)
+
+
+async def _carry_asked(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Connect a connection to the name that it asks for; whoever asks for no good name is answered why."""
+    host = way.host
+    try:
+        async with asyncio.timeout(ASK_S):
+            head = await reader.readuntil(asked_names.END)
+        asked = asked_names.asked_in(head)
+        host = asked.name
+        if not asked_names.is_below(asked.name, way.host):
+            raise UnreadableError(f"{asked.name} is not below {way.host}")
+        outside = await dial(replace(way, host=asked.name))
+    except TimeoutError:
+        failure = f"no request within {ASK_S:.0f} s"
+    except asyncio.IncompleteReadError as ended:
+        failure = f"the connection ended within a request, after {len(ended.partial)} bytes"
+    except asyncio.LimitOverrunError:
+        failure = f"the head of the request is longer than {_CHUNK} bytes"
+    except (UnreadableError, OSError) as refused:
+        failure = str(refused)
+    else:
+        if asked.tunnel:
+            writer.write(asked_names.CONNECTED)
+        await _join(outside, reader, writer, first=b"" if asked.tunnel else head)
+        return
+    print(f"{host}:{way.port}: {failure}", flush=True)
+    await _refuse(f"{host}:{way.port}: {failure}", reader, writer)
+
+
+async def _refuse(why: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer why not. What is still being said is heard for a while, or the answer would be lost with it."""
+    with contextlib.suppress(OSError):
+        writer.write(asked_names.refusal(why))
+        writer.write_eof()
+        async with asyncio.timeout(ASK_S):
+            while await reader.read(_CHUNK):
+                pass
+
+
+async def _join(
+    outside: socket.socket, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, first: bytes = b""
+) -> None:
+    """Carry bytes between a connection and one to an endpoint, which hears `first` before all others."""
+    there_reader, there = await asyncio.open_connection(sock=outside)
+    with contextlib.closing(there):
+        there.write(first)
+        try:
+            async with asyncio.TaskGroup() as both:
+                both.create_task(_pump(reader, there))
+                both.create_task(_pump(there_reader, writer))
+        except* OSError:
+            pass  # either end broke the connection; the other hears it by the closing
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
