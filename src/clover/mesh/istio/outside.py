@@ -107,7 +107,9 @@ def _chosen(members: _Members, namespace: str, selector: Mapping[str, str]) -> t
 
 def _service(entry: ServiceEntry, written: str, allocated: Mapping[str, str], members: _Members) -> Service:
     spec, host = entry.spec, written.lower()
-    selector = spec.workload_selector.labels if spec.workload_selector else {}
+    # Whatever name is asked for is nobody's choice: as on Istio, nobody is chosen.
+    chosen_by = spec.workload_selector if spec.resolution != "DYNAMIC_DNS" else None
+    selector = chosen_by.labels if chosen_by else {}
     own = tuple(_written(entry))
     singles = tuple(str(one.network_address) for one in own if one.num_addresses == 1)
     address, *more = singles or (allocated.get(host, ""),)
@@ -133,9 +135,12 @@ def _endpoints(entry: ServiceEntry, host: str) -> tuple[Outsider, ...]:
     """Return the members that an entry names; one that is found by its name may leave that to its host."""
     loopback = entry.metadata.annotations.get(LOOPBACK_ANNOTATION) == LOOPBACK_ALLOWED
     named = tuple(_outsider(one, loopback=loopback) for one in entry.spec.endpoints if one.address)
+    own = (Outsider(address=host, loopback=loopback),)
+    if entry.spec.resolution == "DYNAMIC_DNS":
+        return own
     if named or entry.spec.resolution in ("NONE", "STATIC") or entry.spec.workload_selector is not None:
         return named
-    return (Outsider(address=host, loopback=loopback),)
+    return own
 
 
 def _outsider(spec: WorkloadEntrySpec, *, loopback: bool) -> Outsider:
