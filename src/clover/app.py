@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from clover.mesh.xds.settings import Settings
 from clover.runtime import addressing, planner
 from clover.runtime.addressing import GATEWAY
 from clover.runtime.local import backend, ledger
+from clover.runtime.local.outside import Unreached
 from clover.runtime.local.way_out import Way
 from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
 from clover.runtime.status import ProcessStatus, WorkloadStatus
@@ -35,6 +36,7 @@ from clover.spec import load
 from clover.spec.chain import Chain, renamed
 from clover.telemetry.ingest.server import serving_otlp
 from clover.telemetry.store.store import Store, open_store
+from clover.visibility import recorded
 from clover.visibility.api import serving_api
 from clover.visibility.node import RunningNode
 
@@ -124,7 +126,7 @@ async def _run(
     async with contextlib.AsyncExitStack() as stack:
         server = await stack.enter_async_context(xds_server.serving(settings.directory / "xds.sock"))
         relays = backend.relays(plan, tasks=tasks, statuses=statuses)
-        outside = backend.outside(plan, tasks=tasks)
+        outside = backend.outside(plan, tasks=tasks, unreached=wires.unreached)
 
         async def reach(wanted: Reach) -> None:
             ways = {way.socket: Way(host=way.host, port=way.port, loopback=way.loopback) for way in wanted.ways}
@@ -225,6 +227,12 @@ class _Wires:
             self._early.append((workload, lines))
         else:
             self._store.insert_lines(_resource(self.chain, workload), lines)
+
+    def unreached(self, failures: Sequence[Unreached]) -> None:
+        """Keep why endpoints beyond the chain were not reached."""
+        if self._store is not None:
+            told = [(failure.socket, failure.words) for failure in failures]
+            self._store.note_logs(recorded.unreached(told, chain=self.chain.name, time_unix_nano=time.time_ns()))
 
     def changed(self, workload: str) -> None:
         """Tell the mesh whether a workload takes traffic."""

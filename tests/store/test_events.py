@@ -298,3 +298,35 @@ async def test_what_a_proxy_ended_is_listed_and_what_a_function_answered_is_not(
     ]
     assert found[0].why == "denied: no AuthorizationPolicy of the workload allows it"
     assert all(one.workload == "losing-v1" for one in found)
+
+
+async def test_what_failed_outside_of_the_chain_is_told_with_what_the_way_out_said(store):
+    trace, began = fresh_trace(), time.time_ns()
+
+    def access(way, *, trace_id="", **said):
+        attributes = {"log": "envoy", "direction": "outbound", "upstream_host": f"/out/{way}", "duration_ms": "20"}
+        made = otlp.LogRecord(
+            time_unix_nano=began, event="", body="b", attributes={**attributes, **said}, trace_id=trace_id
+        )
+        return otlp.logs_request({"service.name": "leaving", "clover.workload": "leaving"}, [made])
+
+    request = {"method": "GET", "path": "/", "status": "503", "flags": "UC", "bytes_sent": "95"}
+    tcp = {"flags": "-", "downstream_local": "240.240.0.1:443"}
+    await store.insert_logs(access("api_443", trace_id=trace, **request))
+    await store.insert_logs(access("db_5432", **tcp, bytes_sent="0"))
+    await store.insert_logs(access("db_5432", **tcp, bytes_sent="7"))
+    await store.insert_logs(access("quiet_1", **tcp, bytes_sent="0"))
+    await store.insert_logs(access("any_443", **{**request, "status": "502", "flags": "-", "details": "via_upstream"}))
+    await store.insert_traces(payloads.traces(payloads.span("1" * 16, trace=trace, service="leaving", start_ns=began)))
+    told = [("/out/api_443", "api:443: cannot be looked up"), ("/out/db_5432", "db:5432: Connection refused"),
+            ("/out/any_443", "www.any:443: no answer")]  # fmt: skip
+    await store.insert_logs(recorded.unreached(told, chain="sdc", time_unix_nano=began + 10_000_000))
+
+    found = {one.what: one.why for one in await query.lost(store, query.Window(function="leaving"))}
+    (summary,) = await query.find_traces(store, query.Filter(service="leaving"))
+    (line,) = (await query.trace(store, trace)).logs
+
+    assert found.pop("GET /") in ("api:443: cannot be looked up", "www.any:443: no answer")
+    assert found == {"tcp to 240.240.0.1:443": "db:5432: Connection refused"}
+    assert len(await query.lost(store, query.Window(function="leaving"))) == 3
+    assert (summary.why, line.why) == ("api:443: cannot be looked up",) * 2

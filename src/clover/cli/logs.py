@@ -1,4 +1,4 @@
-"""`clover logs FUNCTION`: what a function, its sidecar or its ambassador has printed."""
+"""`clover logs FUNCTION`: what a function, its sidecar or its ambassador has printed; or the way out of the chain."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from typing import IO, Annotated, Self
 import typer
 
 from clover.cli import api
+from clover.errors import DocumentError, Problem
 from clover.runtime.local import ledger
 
 PAUSE_S = 0.2
 ENGINE, SIDECAR, AMBASSADOR = "engine.log", "sidecar.log", "ambassador.log"
+GATEWAY, WAY_OUT = "gateway", "way-out"
+_NO_WAY = "nothing leads out of the chain: no ServiceEntry in force names an endpoint beyond it"
 
 
 def logs(
-    function: Annotated[str, typer.Argument(metavar="FUNCTION[@VERSION]", help="A function, or `gateway`.")],
+    function: Annotated[str, typer.Argument(metavar="FUNCTION[@VERSION]", help="A function, `gateway` or `way-out`.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
     tail: Annotated[int, typer.Option(min=-1, help="Start with this many of the last lines; -1: all.")] = -1,
     sidecar: Annotated[bool, typer.Option("--sidecar", help="The sidecar's lines instead of the function's.")] = False,
@@ -34,7 +37,7 @@ def logs(
     if sidecar and ambassador:
         raise typer.BadParameter("--sidecar and --ambassador are two different processes; name one")
     client = api.find(chain)
-    chosen = api.match(client.instances(), function)
+    files_of = _files(client, function, SIDECAR if sidecar else AMBASSADOR if ambassador else "")
 
     def pause() -> bool:
         time.sleep(PAUSE_S)
@@ -42,13 +45,7 @@ def logs(
 
     out = sys.stdout.buffer
     with contextlib.ExitStack() as files:
-        sources = []
-        for one in chosen:
-            folder = client.chain.directory / "w" / one.workload / "logs"
-            # The gateway is all sidecar.
-            wanted = SIDECAR if sidecar or one.function == "gateway" else AMBASSADOR if ambassador else ""
-            prefix = f"{one.workload}: " if len(chosen) > 1 else ""
-            sources += [(prefix, files.enter_context(Growing(path))) for path in _files(folder, wanted)]
+        sources = [(prefix, files.enter_context(Growing(path))) for prefix, path in files_of]
         for prefix, source in sources:
             _write(out, prefix, source.last(tail))
         if follow:
@@ -57,12 +54,32 @@ def logs(
             print(f"chain {client.chain.name} is down", file=sys.stderr)
 
 
-def _files(folder: Path, wanted: str) -> list[Path]:
-    """Return the log file that is wanted; '' means what the function prints: its engine, and what runs beside it."""
-    if wanted:
-        return [folder / wanted]
-    others = (path.name for path in folder.glob("*.log"))
-    return [folder / ENGINE, *(folder / name for name in sorted({*others} - {ENGINE, SIDECAR, AMBASSADOR}))]
+def _files(client: api.Client, function: str, wanted: str) -> list[tuple[str, Path]]:
+    """Return the log files that are meant, each with what its lines begin with. Raises DocumentError."""
+    instances = client.instances()
+    workloads = client.chain.directory / "w"
+    if function == WAY_OUT and function not in {one.function for one in instances}:
+        return [("", _existing(workloads / GATEWAY / "logs" / f"{WAY_OUT}.log", _NO_WAY))]
+    chosen = api.match(instances, function)
+    found: list[tuple[str, Path]] = []
+    for one in chosen:
+        folder = workloads / one.workload / "logs"
+        prefix = f"{one.workload}: " if len(chosen) > 1 else ""
+        if one.function == GATEWAY or wanted == SIDECAR:  # the gateway is all sidecar
+            found.append((prefix, folder / SIDECAR))
+        elif wanted == AMBASSADOR:
+            found.append((prefix, _existing(folder / AMBASSADOR, f"{str(one)!r} has no ambassador")))
+        else:
+            others = {path.name for path in folder.glob("*.log")} - {ENGINE, SIDECAR, AMBASSADOR}
+            found += [(prefix, folder / name) for name in (ENGINE, *sorted(others))]
+    return found
+
+
+def _existing(path: Path, otherwise: str) -> Path:
+    """Return the path of a log, which is there as soon as its process is. Raises DocumentError."""
+    if not path.exists():
+        raise DocumentError(Problem(code="CLV5080", where=str(path), what=otherwise))
+    return path
 
 
 class Growing:

@@ -141,8 +141,10 @@ def _notes(hop: Hop, logs: Sequence[LogAnswer], *, marks: Marks, full: bool) -> 
     if refused := loglines.refusal(logs):
         yield Text(f"{marks.bad} refused: {refused}", style="bold red")
     for log in logs:
-        # Flags have words of their own, below; who denies a request sets none but this one.
-        if (why := log.get("why", "")) and log["attributes"].get("flags", "-") in ("", "-", "UAEX"):
+        # Flags have words of their own, below; who denies a request sets none but this one. Of what failed outside of
+        # the chain they tell nothing.
+        told_by_flags = log["attributes"].get("flags", "-") not in ("", "-", "UAEX")
+        if (why := log.get("why", "")) and ("way_out" in log["attributes"] or not told_by_flags):
             yield Text(screen.printable(f"{marks.bad} {why}"), style="bold red")
         for remark in log.get("remarks", ()):
             yield Text(screen.printable(remark), style="yellow")

@@ -1,4 +1,8 @@
-"""Changes of the mesh as log records, of the same shape as those of the ambassadors: `clover changes` shows both."""
+"""
+What the node itself records: changes of the mesh, and why endpoints beyond the chain were not reached.
+
+Changes have the shape of those of the ambassadors: `clover changes` shows both.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from dataclasses import dataclass
 from clover.errors import CloverError
 from clover.mesh.controller import Outcome
 from clover.telemetry import otlp
+from clover.telemetry.query import ways
 from clover.telemetry.query.events import CHANGES, MESH
 
 EVENT = "clover.change"
@@ -66,6 +71,21 @@ def request(change: Recorded, *, chain: str, time_unix_nano: int) -> bytes:
         severity=otlp.WARN if change.outcome == REFUSED else otlp.INFO,
     )
     return otlp.logs_request({"service.name": MESH, "service.namespace": chain}, [record])
+
+
+def unreached(failures: Sequence[tuple[str, str]], *, chain: str, time_unix_nano: int) -> bytes:
+    """Return an OTLP `ExportLogsServiceRequest` with the sockets of ways, and what the way out said of each."""
+    records = [
+        otlp.LogRecord(
+            time_unix_nano=time_unix_nano,
+            event=f"clover.{ways.LOG}",
+            body=words,
+            attributes={"log": ways.LOG, ways.SOCKET: socket},
+            severity=otlp.WARN,
+        )
+        for socket, words in failures
+    ]
+    return otlp.logs_request({"service.name": ways.LOG, "service.namespace": chain}, records)
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -279,6 +279,25 @@ def test_logs_of_several_versions_carry_the_workloads_name(clover, bring_up):
     ]
 
 
+def test_the_way_out_of_the_chain_has_a_log_of_its_own(clover, bring_up):
+    logs = bring_up("sdc") / "w" / "gateway" / "logs"
+    logs.mkdir(parents=True)
+
+    code, _, said = clover("logs", "way-out")
+    assert (code, "nothing leads out of the chain" in said, "[CLV5080]" in said) == (2, True, True)
+
+    (logs / "way-out.log").write_text("api.example.com:443: no answer\n")
+    assert clover("logs", "way-out") == (0, "api.example.com:443: no answer\n", "")
+
+
+def test_a_function_without_an_ambassador_is_not_answered_with_nothing(clover, bring_up):
+    bring_up("sdc")
+
+    code, _, said = clover("logs", "web-cache", "--ambassador")
+
+    assert (code, "'web-cache@v1' has no ambassador [CLV5080]" in said) == (2, True)
+
+
 def test_alerts_are_rows_with_the_request_that_they_are_about(clover, bring_up, node):
     bring_up("sdc")
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from clover.errors import FunctionError, HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import interception, namespaces, network, orphans
-from clover.runtime.local.outside import Outside
+from clover.runtime.local.outside import Outside, Unreached
 from clover.runtime.local.relay import Relays
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.local.warm import Warm
@@ -140,9 +140,9 @@ def relays(plan: Plan, *, tasks: asyncio.TaskGroup, statuses: Mapping[str, Workl
     )
 
 
-def outside(plan: Plan, *, tasks: asyncio.TaskGroup) -> Outside:
-    """Return what lets the chain reach endpoints beyond its network; none is reached yet."""
-    return Outside(plan, tasks=tasks)
+def outside(plan: Plan, *, tasks: asyncio.TaskGroup, unreached: Callable[[Sequence[Unreached]], None]) -> Outside:
+    """Return what lets the chain reach endpoints beyond its network; `unreached` gets those that it cannot reach."""
+    return Outside(plan, tasks=tasks, unreached=unreached)
 
 
 def _supervisor(

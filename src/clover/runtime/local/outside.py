@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from clover.errors import HostError, Problem
@@ -22,12 +23,26 @@ FOLDER = "out"
 ANSWER_S = 10.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreached:
+    """An endpoint that a connection was not made to."""
+
+    socket: str
+    """The way's."""
+    words: str
+    """`api.example.com:443: ...`."""
+
+
 class Outside:
     """Names and ways, changed while the chain runs; there is no process before the first way."""
 
-    def __init__(self, plan: Plan, *, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, plan: Plan, *, tasks: asyncio.TaskGroup, unreached: Callable[[Sequence[Unreached]], None]
+    ) -> None:
+        """`unreached` gets what the way out says of connections that it could not make."""
         self._plan = plan
         self._tasks = tasks
+        self._unreached = unreached
         self.folder = Path(plan.directory, FOLDER)
         """Where the ways' sockets are."""
         self._names: Mapping[str, str] = {}
@@ -80,12 +95,16 @@ class Outside:
             ),
             status=ProcessStatus(),
             network=None,
-            output=lambda _: None,
+            output=self._heard,
             changed=lambda: None,
             # A policy can name an endpoint at any time: what becomes of its way must not end the chain.
             vital=False,
         )
         self._running = self._tasks.create_task(self._supervisor.run(), name="way out")
+
+    def _heard(self, lines: bytes) -> None:
+        if failures := unreached_in(lines, self._ways):
+            self._unreached(failures)
 
     async def _say(self) -> str:
         """Have the process read its file again; return what it says against it. Between two lives it is waited for."""
@@ -100,6 +119,22 @@ class Outside:
                     return str(json.loads(answer))
             finally:
                 writer.close()
+
+
+def unreached_in(lines: bytes, ways: Mapping[str, Way]) -> list[Unreached]:
+    """Return the failures among what the way out printed, each with the ways that it may be about."""
+    found = []
+    for line in lines.decode("utf-8", "replace").splitlines():
+        endpoint, separator, _ = line.partition(": ")
+        host, _, port = endpoint.rpartition(":")
+        if separator and port.isdigit():
+            found += [Unreached(socket=path, words=line) for path, way in ways.items() if _may_be(way, host, port)]
+    return found
+
+
+def _may_be(way: Way, host: str, port: str) -> bool:
+    named = host == way.host or (way.host.startswith("*") and host.endswith(way.host[1:]))
+    return named and port == str(way.port)
 
 
 def _rewrite(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from clover.telemetry.query import ways
 from clover.telemetry.query.answers import Answers
 from clover.telemetry.query.events import Window
 from clover.telemetry.query.outcomes import NO_TLS, why
@@ -17,8 +18,15 @@ _ENDED = f"""(
             OR (LogAttributes['downstream_failure'] NOT IN ('', '-')
                 AND NOT (startsWith(LogAttributes['downstream_failure'], '{NO_TLS}')
                     AND LogAttributes['filter_chain'] NOT IN ('', '-')))
-            OR LogAttributes['route'] = 'block_all')"""
-"""Not so: what a function answered, also after a delay that a rule makes, and what a policy is meant to answer."""
+            OR LogAttributes['route'] = 'block_all'
+            OR (startsWith(LogAttributes['upstream_host'], '/')
+                AND if(LogAttributes['method'] IN ('', '-'),
+                    LogAttributes['bytes_sent'] = '0', startsWith(LogAttributes['status'], '5'))))"""
+"""
+Not so: what a function answered, also after a delay that a rule makes, and what a policy is meant to answer.
+
+The last of them are what may have failed outside of the chain: `ways` knows.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,23 +69,26 @@ class Lost:
 
 async def lost(store: Answers, wanted: Window) -> list[Lost]:
     """Return the newest requests and connections that a proxy ended itself, the oldest of them first."""
-    rows = await store.query(*statement(wanted))
-    found = (_lost(row) for row in reversed(rows))
+    rows = list(reversed(await store.query(*statement(wanted))))
+    told = await ways.with_failures(store, [(int(row["time"]), row["attributes"]) for row in rows])
+    found = (_lost(row, said) for row, said in zip(rows, told, strict=True))
     return [one for one in found if one.why]
 
 
 _REASONS = f"""
-    SELECT TraceId AS trace_id, argMin(LogAttributes, Timestamp) AS attributes
+    SELECT TraceId AS trace_id, toUnixTimestamp64Nano(Timestamp) AS time, LogAttributes AS attributes
     FROM otel_logs
     WHERE TraceId IN (SELECT arrayJoin(splitByChar(',', {{ids:String}}))) AND Log = 'envoy' AND {_ENDED}
-    GROUP BY TraceId"""  # noqa: S608 -- made of our own words alone
+    ORDER BY Timestamp DESC LIMIT 20 BY TraceId"""  # noqa: S608 -- made of our own words alone
 
 
 async def reasons(store: Answers, trace_ids: Iterable[str]) -> dict[str, str]:
     """Return, for each of the traces that a proxy ended, why: what the first proxy that did says."""
     ids = ",".join(trace_ids)
     rows = await store.query(_REASONS, {"ids": ids}) if ids else []
-    return {row["trace_id"]: why(row["attributes"]) for row in rows}
+    told = await ways.with_failures(store, [(int(row["time"]), row["attributes"]) for row in rows])
+    found = ((row["trace_id"], why(said)) for row, said in zip(rows, told, strict=True))
+    return {trace_id: reason for trace_id, reason in found if reason}
 
 
 def statement(wanted: Window) -> tuple[str, dict[str, Any]]:
@@ -101,8 +112,7 @@ def statement(wanted: Window) -> tuple[str, dict[str, Any]]:
     return sql, parameters
 
 
-def _lost(row: Mapping[str, Any]) -> Lost:
-    said = row["attributes"]
+def _lost(row: Mapping[str, Any], said: Mapping[str, str]) -> Lost:
     method, path = said.get("method", "").strip("-"), said.get("path", "").strip("-")
     status = said.get("status", "")
     return Lost(

@@ -31,6 +31,8 @@ def _reasons(record: _Record) -> Iterator[str]:
     """Yield what may be said, the most telling first."""
     said = " ".join(record.get(name, "") for name in ("details", "terminal"))
     yield from _denials(said, record)
+    if words := record.get("way_out", ""):  # the way out knows what the proxy cannot see: see `ways`
+        yield words
     flags = [flag for flag in record.get("flags", "").split(",") if flag not in ("", "-")]
     for flag in sorted(flags, key=lambda flag: list(_FLAGS).index(flag) if flag in _FLAGS else len(_FLAGS)):
         reason = _FLAGS.get(flag)

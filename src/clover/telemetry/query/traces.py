@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from clover.errors import DocumentError, Problem
-from clover.telemetry.query import outcomes
+from clover.telemetry.query import outcomes, ways
 from clover.telemetry.query.answers import Answers, Waits
 from clover.telemetry.query.assemble import assemble
 from clover.telemetry.query.search import control_traces
@@ -126,7 +126,9 @@ async def _read(store: Answers, trace_id: str) -> Trace | None:
     logs = await store.query(_LOGS, {"id": trace_id})
     if not spans and not logs:
         return None
-    found = assemble(trace_id, map(_span, spans), map(_line, logs))
+    told = await ways.with_failures(store, [(int(row["timestamp"]), row["attributes"]) for row in logs])
+    lines = (_line({**row, "attributes": said}) for row, said in zip(logs, told, strict=True))
+    found = assemble(trace_id, map(_span, spans), lines)
     if max(len(spans), len(logs)) < SPANS:
         return found
     reason = f"only the first {SPANS} spans and the first {SPANS} log lines of this trace are read"
