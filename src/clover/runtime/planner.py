@@ -25,6 +25,7 @@ from clover.mesh import ir
 from clover.mesh.istio.from_chain import CONTROL_PORT_NAME, DATA_PORT_NAME
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
 from clover.mesh.xds import bootstrap
+from clover.mesh.xds.settings import CONTROL_PLANE
 from clover.runtime import addressing
 from clover.runtime.addressing import AGENT, GATEWAY, Addresses
 from clover.runtime.plan import SIDECAR_MARK, Plan, ProcessPlan, WorkloadPlan
@@ -78,7 +79,6 @@ def registry_from(chain: Chain, addresses: Addresses) -> Registry:
                 service="",
                 namespace=chain.namespace,
                 address=addresses.workloads[GATEWAY],
-                labels={"istio": "ingressgateway", "app": GATEWAY},
                 gateway=True,
             ),
             *(
@@ -320,6 +320,7 @@ def _engine(program: Program, directory: str) -> ProcessPlan:
         check=program.check,
         ready_tcp=program.ready_port,
         ready_unix=str(PurePosixPath(directory, program.ready_socket)) if program.ready_socket else None,
+        confined=True,
     )
 
 
@@ -333,6 +334,7 @@ def _companion(companion: Companion) -> ProcessPlan:
         stop_timeout_s=companion.process.stop_timeout_s,
         ready_tcp=companion.ready_port,
         log=companion.log,
+        confined=True,
     )
 
 
@@ -346,15 +348,17 @@ def _sidecar(identity: ir.Identity, site: Site) -> tuple[ProcessPlan, str]:
     text = bootstrap.bootstrap(
         identity,
         node=identity.workload,
-        xds_socket=str(PurePosixPath(site.directory, "xds.sock")),
+        xds_socket=CONTROL_PLANE,
         otlp_socket=_otlp(site),
         admin_socket=admin,
         mark=SIDECAR_MARK,
     )
     process = ProcessPlan(
         name="sidecar",
-        argv=bootstrap.argv(site.envoy, str(directory / "envoy.json")),
+        # Not from the file, which is there to be looked at: whoever can write it would be the sidecar.
+        argv=bootstrap.argv(site.envoy, bootstrap.STANDARD_INPUT),
         ready_unix=admin,
         log=False,
+        input=text,
     )
     return process, text

@@ -102,6 +102,25 @@ def test_policies_beside_a_chain_are_checked_against_its_mesh(capsys, write):
     assert checked(capsys, "one", "two") == (2, [("CLV4201", "error", "one/policies/route.yaml:7:34")])
 
 
+@pytest.mark.parametrize("label", ["istio: ingressgateway", "app: istio-ingressgateway"])
+def test_what_is_for_istios_own_gateway_may_choose_it_by_either_label(capsys, write, label):
+    edge = f"""
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {{name: edge}}
+spec: {{selector: {{{label}}}, servers: [{{port: {{number: 80, name: a, protocol: HTTP}}, hosts: [a.com]}}]}}
+"""
+    guard = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: guard}
+spec: {selector: {matchLabels: {app: istio-ingressgateway}}, rules: [{}]}
+"""
+    write(edge=edge, guard=guard)
+
+    assert checked(capsys, ".") == (0, [])
+
+
 def test_the_only_chain_is_the_mesh_of_everything(capsys, write):
     write(chains__edge=CHAIN, policies__route=ROUTE % "api")
 

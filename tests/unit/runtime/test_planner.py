@@ -6,6 +6,7 @@ import pytest
 
 from clover.control.settings import agent_settings, ambassador_settings
 from clover.functions import state
+from clover.mesh.istio.policies import labels_of
 from clover.runtime import addressing, planner
 from clover.runtime.local import interception, network
 from clover.spec import load
@@ -36,6 +37,16 @@ def test_every_version_is_a_workload_and_so_are_the_gateway_and_the_control_agen
     names = [workload.name for workload in plan().workloads]
 
     assert names == ["gateway", "balancer-v1", "balancer-v2", "server", "control-agent"]
+
+
+def test_the_gateway_is_chosen_as_istios_own_and_keeps_its_identity():
+    chain = load.parse(CHAIN, "chain.yaml")
+    registry = planner.registry_from(chain, addressing.addresses_from(chain))
+
+    gateway = registry.workloads[0]
+
+    assert labels_of(gateway) == {"istio": "ingressgateway", "app": "istio-ingressgateway"}
+    assert registry.principal(gateway) == "spiffe://cluster.local/ns/default/sa/gateway"
 
 
 def test_beside_every_engine_stands_an_ambassador_that_knows_whom_it_may_send_to():
@@ -148,3 +159,17 @@ def test_what_engines_cannot_do_is_told_all_at_once_and_where_it_is_written():
 
     assert [problem.code for problem in problems] == ["CLV3202", "CLV3280"]
     assert [problem.where.split(":")[0] for problem in problems] == ["chain.yaml"] * 2
+
+
+def test_a_sidecar_is_told_who_it_is_by_what_no_file_can_take_the_place_of():
+    for workload in plan().workloads:
+        assert workload.sidecar.argv[1:3] == ("--config-path", "/dev/fd/0")
+        assert workload.sidecar.input == workload.files["envoy.json"]
+        assert '"path": "@clover-control-plane"' in workload.sidecar.input
+
+
+def test_engines_and_what_belongs_to_them_may_not_look_into_sidecars():
+    for workload in plan().workloads:
+        assert not workload.sidecar.confined
+        if workload.engine_process and not workload.engine_process.warm:
+            assert workload.engine_process.confined

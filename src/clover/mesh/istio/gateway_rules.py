@@ -28,7 +28,7 @@ def selector_chooses_a_gateway(resource: Gateway, mesh: Mesh) -> Iterator[Findin
         code="CLV4221",
         path=("spec", "selector"),
         what="no gateway of the mesh has these labels, so no port is opened",
-        hint="the chain's gateway has 'istio: ingressgateway'",
+        hint="the chain's gateway has 'istio: ingressgateway' and 'app: istio-ingressgateway'",
         severity="warning",
         istio="IST0101",
     )

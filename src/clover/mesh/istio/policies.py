@@ -33,7 +33,8 @@ _Kind = TypeVar("_Kind", bound=Resource)
 
 MESH = "mesh"
 """The gateway name that stands for every sidecar."""
-GATEWAY_LABEL = ("istio", "ingressgateway")
+GATEWAY_LABELS = {"istio": "ingressgateway", "app": "istio-ingressgateway"}
+"""Those of the gateway that is installed with Istio, which its samples and most policies choose by one or the other."""
 NO_LABELS: Mapping[str, str] = {}
 NOTHING_SAID = TrafficPolicy.model_construct()
 LOOPBACK = "127.0.0.1"
@@ -210,8 +211,8 @@ def is_opened_by(gateway: Gateway, workload: Workload) -> bool:
 
 
 def labels_of(workload: Workload) -> dict[str, str]:
-    """Return a workload's labels; a gateway always has the one of Istio's ingress gateways."""
-    return {**dict([GATEWAY_LABEL] if workload.gateway else []), **workload.labels}
+    """Return a workload's labels; a gateway for which none are said has those of Istio's own."""
+    return dict(workload.labels or (GATEWAY_LABELS if workload.gateway else {}))
 
 
 def service_at(registry: Registry, host: str, namespace: str) -> Service | None:

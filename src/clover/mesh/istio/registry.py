@@ -125,7 +125,7 @@ class Workload:
     service_account: str = ""
     """Who it is: the last part of its SPIFFE id; '': the function's name, `app` of its labels."""
     gateway: bool = False
-    """True: an ingress gateway, with the label `istio: ingressgateway`, and no interception."""
+    """True: an ingress gateway, without interception; if no labels are said, with those of Istio's."""
 
     def serves(self, service: Service) -> bool:
         """Tell whether it is one of the workloads behind a service."""

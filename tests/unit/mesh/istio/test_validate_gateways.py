@@ -195,6 +195,14 @@ def test_a_port_that_another_gateway_opens_at_an_overlapping_address_is_an_error
     ]
 
 
+@pytest.mark.parametrize("label", ["istio: ingressgateway", "app: istio-ingressgateway"])
+def test_the_chains_gateway_has_both_labels_of_istios(label):
+    text = GATEWAY.replace("istio: ingressgateway", label)
+
+    assert said(server(), text=text) == []
+    assert [port.port for port in policies.proxies(text % server())["gateway"].gateways] == [8080, 8081]
+
+
 def test_a_selector_that_chooses_nothing_is_a_warning():
     ((code, severity, what),) = said(server(), text=GATEWAY.replace("ingressgateway", "egressgateway"))
 

@@ -9,6 +9,7 @@ from clover.errors import Problem
 from clover.kit.documents import Document
 from clover.mesh.istio.analysis import kubernetes
 from clover.mesh.istio.analysis.headings import group_and_kind
+from clover.mesh.istio.policies import GATEWAY_LABELS
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
 from clover.mesh.istio.resources import Gateway, Resource
 
@@ -53,7 +54,8 @@ def registry_from(objects: Iterable[Object], resources: Iterable[Resource]) -> R
     """
     Return the services and workloads that the objects tell of.
 
-    A Gateway's own pods are usually installed with Istio and in no file: each Gateway is given what it chooses.
+    A Gateway's own pods are usually installed with Istio and in no file: each Gateway is given what it chooses,
+    which is Istio's own where it could be.
     """
     found = tuple(objects)
     services = tuple(
@@ -103,7 +105,7 @@ def _entrances(gateways: list[dict[str, str]], workloads: tuple[Workload, ...]) 
                 service="",
                 namespace="istio-system",
                 address=_address(11, number),
-                labels=selector,
+                labels=GATEWAY_LABELS if selector.items() <= GATEWAY_LABELS.items() else selector,
                 gateway=True,
             )
 
