@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +81,12 @@ async def run(plan: Plan, *, entry: str, port: int) -> None:
 
 
 def supervisor(
-    plan: Plan, workload: WorkloadPlan, process: ProcessPlan, *, inherited: tuple[int, ...] = ()
+    plan: Plan,
+    workload: WorkloadPlan,
+    process: ProcessPlan,
+    *,
+    inherited: tuple[int, ...] = (),
+    started: Callable[[int], None] = lambda _: None,
 ) -> Supervisor:
     """Return what keeps one process of a workload running, without telling anybody."""
     return Supervisor(
@@ -92,6 +97,7 @@ def supervisor(
         output=lambda _: None,
         changed=lambda: None,
         inherited=inherited,
+        started=started,
     )
 
 

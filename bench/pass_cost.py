@@ -25,6 +25,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,10 @@ import yaml
 from clover.mesh import server, snapshot, translate
 from clover.mesh.istio.from_chain import resources_from
 from clover.mesh.xds import bootstrap
-from clover.mesh.xds.settings import Settings
+from clover.mesh.xds.settings import CONTROL_PLANE, Settings
 from clover.runtime import addressing, planner
 from clover.runtime.local import backend, launch, namespaces
+from clover.runtime.local.door import Door
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
 from clover.spec import load
@@ -162,10 +164,13 @@ async def measure(directory: Path, *, rounds: int, seconds: int) -> dict[str, An
     addresses = addressing.addresses_from(chain)
     plan = planned(planner.plan_from(chain, addresses, site))
     await backend.prepare(plan)
+    door = Door()
+    xds = directory / "xds.sock"
     async with (
         swallowing(directory / "otlp.sock"),
-        server.serving(directory / "xds.sock") as control,
+        server.serving(xds, peers=door.peers) as control,
         asyncio.TaskGroup() as tasks,
+        door.opened(xds, backend.entrances(plan, CONTROL_PLANE), tasks=tasks),
     ):
         loud = Settings(mark=plan.mark, outbound_port=plan.outbound_port, inbound_port=plan.inbound_port)
         settings = {COMPILED: loud, SILENT_COMPILED: replace(loud, otlp_cluster="")}
@@ -178,7 +183,9 @@ async def measure(directory: Path, *, rounds: int, seconds: int) -> dict[str, An
             }
         )
         sidecars = {
-            one.name: _bare_node.supervisor(plan, one, one.sidecar) for one in plan.workloads if one.name in TARGETS
+            one.name: _bare_node.supervisor(plan, one, one.sidecar, started=partial(door.expect, one.name))
+            for one in plan.workloads
+            if one.name in TARGETS
         }
         engines = [
             _bare_node.supervisor(plan, one, one.engine_process)

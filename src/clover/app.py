@@ -24,10 +24,11 @@ from clover.mesh.controller import Controller, Reach
 from clover.mesh.istio.from_chain import resources_from
 from clover.mesh.istio.registry import Registry
 from clover.mesh.xds import bootstrap
-from clover.mesh.xds.settings import Settings
+from clover.mesh.xds.settings import CONTROL_PLANE, Settings
 from clover.runtime import addressing, planner
 from clover.runtime.addressing import GATEWAY
 from clover.runtime.local import backend, ledger
+from clover.runtime.local.door import Door
 from clover.runtime.local.outside import Unreached
 from clover.runtime.local.way_out import Way
 from clover.runtime.plan import Plan, ProcessPlan, WorkloadPlan
@@ -120,11 +121,15 @@ async def _run(
     warm = await backend.warming_up()
     await backend.prepare(plan)
     timeline.mark("network")
+    door = Door()
     processes = backend.Processes(
-        plan, tasks=tasks, statuses=statuses, output=wires.output, changed=wires.changed, warm=warm
+        plan, tasks=tasks, statuses=statuses, output=wires.output, changed=wires.changed, warm=warm, door=door
     )
     async with contextlib.AsyncExitStack() as stack:
-        server = await stack.enter_async_context(xds_server.serving(settings.directory / "xds.sock"))
+        xds = settings.directory / "xds.sock"
+        server = await stack.enter_async_context(xds_server.serving(xds, peers=door.peers))
+        entrances = backend.entrances(plan, CONTROL_PLANE)
+        await stack.enter_async_context(door.opened(xds, entrances, tasks=tasks))
         relays = backend.relays(plan, tasks=tasks, statuses=statuses)
         outside = backend.outside(plan, tasks=tasks, unreached=wires.unreached)
 

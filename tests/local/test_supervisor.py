@@ -30,9 +30,12 @@ signal.pause()
 """A server whose second life hangs before it listens."""
 
 
-def supervised(tmp_path, *command, port, name="engine"):
+CAP_SYS_PTRACE, CAP_SYS_ADMIN = 19, 21
+
+
+def supervised(tmp_path, *command, port, name="engine", **more):
     (tmp_path / "logs").mkdir(exist_ok=True)
-    process = ProcessPlan(name=name, argv=command, ready_tcp=port)
+    process = ProcessPlan(name=name, argv=command, ready_tcp=port, **more)
     workload = WorkloadPlan(
         name="web",
         function="web",
@@ -82,6 +85,36 @@ async def test_a_process_that_ends_before_it_was_ready_fails_with_its_last_words
     (error,) = clover_errors(failure.value)
     assert "no data" in str(error)
     assert "exited with 9" in str(error)
+
+
+READS_AND_WRITES = """
+import os
+print(open("/dev/fd/0").read())
+for mode in (os.O_WRONLY, os.O_RDWR):
+    try:
+        os.write(os.open("/dev/fd/0", mode), b"other words")
+    except OSError as failure:
+        print(failure.strerror)
+"""
+
+
+async def test_nobody_can_change_what_a_process_is_told_on_its_standard_input(tmp_path):
+    keeper, _, _ = supervised(tmp_path, sys.executable, "-c", READS_AND_WRITES, port=free_port(), input="my words")
+    with pytest.raises((FunctionError, ExceptionGroup)) as failure:
+        await keeper.run()
+
+    (error,) = clover_errors(failure.value)
+    lines = [line.strip(" |") for line in str(error).splitlines()]
+    assert lines[2:5] == ["my words", "Operation not permitted", "Operation not permitted"]
+
+
+async def test_a_confined_process_loses_what_it_would_need_to_look_into_others(tmp_path):
+    keeper, _, _ = supervised(tmp_path, "grep", "CapBnd", "/proc/self/status", port=free_port(), confined=True)
+    with pytest.raises((FunctionError, ExceptionGroup)) as failure:
+        await keeper.run()
+
+    bounds = int(str(failure.value).split("CapBnd:")[1].split()[0], 16)
+    assert bounds & (1 << CAP_SYS_PTRACE | 1 << CAP_SYS_ADMIN) == 0
 
 
 async def test_what_died_is_called_by_its_name(tmp_path):

@@ -78,7 +78,9 @@ class _Connection:
 class Server:
     """Serves a snapshot to each proxy that asks for it by its node id."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, peers: Mapping[str, str] | None = None) -> None:
+        """See `serving` for `peers`."""
+        self._peers = peers
         self._snapshots: dict[str, Snapshot] = {}
         self._connections: dict[str, _Connection] = {}
         self._last: dict[str, ads.Stream] = {}
@@ -188,6 +190,9 @@ class Server:
         if first is None:
             return
         node = first.node.id
+        if self._peers is not None and self._peers.get(context.peer()) != node:
+            # Before anything else: what proxies there are is not for strangers either.
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, f"this connection is not that of the proxy {node!r}")
         if node not in self._snapshots:
             await context.abort(
                 grpc.StatusCode.NOT_FOUND,
@@ -283,11 +288,16 @@ _alone_for_many = remembered_by_identity(_alone)
 
 
 @contextlib.asynccontextmanager
-async def serving(path: Path | str) -> AsyncIterator[Server]:
-    """Serve proxies on a Unix socket for as long as the block runs; entered once they can connect."""
+async def serving(path: Path | str, *, peers: Mapping[str, str] | None = None) -> AsyncIterator[Server]:
+    """
+    Serve proxies on a Unix socket for as long as the block runs; entered once they can connect.
+
+    `peers` says whose connection it is by the address that it comes from, as gRPC writes it; it may change at any time.
+    Nobody gets what is for another. None: whoever may open the socket is believed.
+    """
     socket = Path(path)
     socket.unlink(missing_ok=True)  # noqa: ASYNC240 -- one system call on a file of our own
-    server = Server()
+    server = Server(peers=peers)
     # A proxy without news pings to find out whether anybody is there; gRPC takes more than two of that for an attack.
     transport = grpc.aio.server(options=(("grpc.http2.max_ping_strikes", 0),))
     transport.add_generic_rpc_handlers((_handlers(server),))

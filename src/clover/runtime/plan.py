@@ -36,6 +36,10 @@ class ProcessPlan:
     """True: `argv` is a command line of `clover` itself, run by a copy of a process that has everything imported."""
     log: bool = True
     """True: what it prints belongs to the function's log lines."""
+    input: str = ""
+    """What it finds on its standard input: the same at each start, and nobody can change it; '' : nothing."""
+    confined: bool = False
+    """True: it may neither look into other processes nor change what they see, even where it is root."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -169,7 +169,9 @@ spec:
 """
 
 
-@pytest.mark.parametrize("path", ["CHAIN/api.sock", "CHAIN/out/../xds.sock", "CHAIN/../other/api.sock", "LINK"])
+@pytest.mark.parametrize(
+    "path", ["CHAIN/api.sock", "CHAIN/out/../xds.sock", "CHAIN/../other/api.sock", "LINK", "@clover-control-plane"]
+)
 async def test_no_service_leads_to_the_sockets_of_chains(tmp_path, path):
     chain = tmp_path / "run" / "sdc"
     chain.mkdir(parents=True)

@@ -19,6 +19,8 @@ _SOL_SOCKET, _SO_MARK = 1, 36
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _MAX_CONNECTIONS = "envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig"
 _TYPE = "type.googleapis.com/"
+STANDARD_INPUT = "/dev/fd/0"
+"""Path of a bootstrap that Envoy finds on its standard input; its format is JSON, as without any ending."""
 
 
 def bootstrap(

@@ -34,6 +34,8 @@ class Settings:
     """How much company it may have; Envoy's own 16 kB are a dozen records, and each export costs both ends."""
 
 
+CONTROL_PLANE = "@clover-control-plane"
+"""Abstract Unix socket, in each workload's own network, where its sidecar finds the control plane."""
 OTLP_CLUSTER = "clover-otlp"
 XDS_CLUSTER = "clover-xds"
 DEFAULTS = Settings()

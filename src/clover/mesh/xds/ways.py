@@ -9,7 +9,7 @@ from pathlib import Path
 
 from clover.errors import Problem
 from clover.mesh import ir
-from clover.mesh.xds.settings import Settings
+from clover.mesh.xds.settings import CONTROL_PLANE, Settings
 
 UNIX = "unix://"
 _LONGEST_SOCKET = 100
@@ -22,7 +22,7 @@ class Way:
 
     socket: str
     host: str
-    """IP address, or a name that is looked up where the way begins."""
+    """IP address, a name that is looked up where the way begins, or a wildcard: the name below it that is asked for."""
     port: int
     loopback: bool
     """True: it may be at this machine's own loopback."""
@@ -59,11 +59,11 @@ def check(proxies: Iterable[ir.Proxy], settings: Settings) -> Iterator[Problem]:
     own = Path(settings.way_out).parent.parent.resolve()
     for address, where in _sockets(proxies).items():
         path = address.removeprefix(UNIX)
-        if path.startswith("/") and Path(path).resolve().is_relative_to(own):
+        if path == CONTROL_PLANE or (path.startswith("/") and Path(path).resolve().is_relative_to(own)):
             yield Problem(
                 code="CLV4312",
                 where=where,
-                what=f"{address!r} is in the folder where running chains have their own sockets",
+                what=f"{address!r} is where running chains have their own sockets",
                 hint="put the socket of a function or a service into another folder",
             )
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from clover.errors import FunctionError, HostError, Problem
 from clover.kit import files
 from clover.kit.requirements import SYSTEM_PATH
 from clover.runtime.local import interception, namespaces, network, orphans
+from clover.runtime.local.door import Door
 from clover.runtime.local.outside import Outside, Unreached
 from clover.runtime.local.relay import Relays
 from clover.runtime.local.supervisor import Supervisor
@@ -58,8 +60,14 @@ class Processes:
         output: Output,
         changed: Callable[[str], None],
         warm: Warm,
+        door: Door,
     ) -> None:
-        """`changed` gets the name of a workload whose status changed; `warm` is closed with the processes."""
+        """
+        Start nothing yet.
+
+        `changed` gets the name of a workload whose status changed; `warm` is closed with the processes; `door` lets the
+        sidecars in.
+        """
         self._tasks = tasks
         self._warm = warm
         self._sidecars: list[Supervisor] = []
@@ -79,7 +87,8 @@ class Processes:
                 changed=partial(changed, workload.name),
                 warm=self._warm,
             )
-            self._sidecars.append(make(workload.sidecar, status=status.sidecar))
+            expected = partial(door.expect, workload.name)
+            self._sidecars.append(make(workload.sidecar, status=status.sidecar, started=expected))
             if workload.engine_process and status.engine:
                 self._engines.append(make(workload.engine_process, status=status.engine))
             for companion in workload.companions:
@@ -145,6 +154,17 @@ def outside(plan: Plan, *, tasks: asyncio.TaskGroup, unreached: Callable[[Sequen
     return Outside(plan, tasks=tasks, unreached=unreached)
 
 
+def entrances(plan: Plan, name: str) -> Mapping[str, socket.socket]:
+    """Open a socket in each workload's network, under an abstract name (`@...`): its sidecar finds us there."""
+    opened: dict[str, socket.socket] = {}
+    for workload in plan.workloads:
+        entrance = namespaces.socket_in(Path(plan.directory, "netns", workload.name), socket.AF_UNIX)
+        entrance.bind(name.replace("@", "\0", 1))
+        entrance.listen()
+        opened[workload.name] = entrance
+    return opened
+
+
 def _supervisor(
     workload: WorkloadPlan,
     process: ProcessPlan,
@@ -154,6 +174,7 @@ def _supervisor(
     output: Output,
     changed: Callable[[], None],
     warm: Warm,
+    started: Callable[[int], None] = lambda _: None,
 ) -> Supervisor:
     return Supervisor(
         workload,
@@ -163,6 +184,7 @@ def _supervisor(
         output=partial(output, workload, process),
         changed=changed,
         warm=warm,
+        started=started,
     )
 
 

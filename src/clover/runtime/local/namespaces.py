@@ -81,14 +81,14 @@ def enter_network(network: Path) -> None:
         _checked(_libc.setns(namespace.fileno(), CLONE_NEWNET), f"enter {network}")
 
 
-def socket_in(network: Path | None) -> socket.socket:
-    """Return a TCP socket that lives in the network namespace at `network`; None: the caller's own."""
+def socket_in(network: Path | None, family: int = socket.AF_INET) -> socket.socket:
+    """Return a stream socket that lives in the network namespace at `network`; None: the caller's own."""
     if network is None:
-        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        return socket.socket(family, socket.SOCK_STREAM)
 
     def make() -> socket.socket:
         enter_network(network)
-        return socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        return socket.socket(family, socket.SOCK_STREAM)
 
     return _in_thread(make)
 

@@ -124,7 +124,7 @@ class Relays:
         path = self._configuration(address)
         supervisor = Supervisor(
             self._gateway,
-            ProcessPlan(name=path.stem, argv=("haproxy", "-db", "-f", path.name), stop_timeout_s=2.0),
+            ProcessPlan(name=path.stem, argv=("haproxy", "-db", "-f", path.name), stop_timeout_s=2.0, confined=True),
             status=ProcessStatus() if self._published else self._status,
             network=self._network,
             output=lambda _: None,

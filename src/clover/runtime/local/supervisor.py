@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from clover.errors import FunctionError, MeshError, Problem
@@ -29,6 +30,12 @@ STEADY_S = 10.0
 """A process that ran for longer than this starts again with the shortest back-off."""
 
 
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+_KEPT_FROM = "-sys_ptrace,-sys_admin"
+"""Looking into processes (of the same user, too: the kernel then asks who may do more), and mounts and namespaces."""
+_CONFINED = ("setpriv", "--bounding-set", _KEPT_FROM, "--inh-caps", _KEPT_FROM, "--")
+
+
 class Supervisor:
     """Keeps one process of one workload running for as long as `run` runs."""
 
@@ -44,6 +51,7 @@ class Supervisor:
         inherited: tuple[int, ...] = (),
         vital: bool = True,
         warm: Warm | None = None,
+        started: Callable[[int], None] = lambda _: None,
     ) -> None:
         self._workload = workload
         self._process = process
@@ -57,6 +65,8 @@ class Supervisor:
         """False: it is started again even if it was never ready, because the chain is up without it."""
         self._warm = warm
         """Starts the process if its plan says so."""
+        self._started_as = started
+        """Gets the process id of each life as soon as it has begun."""
         self._log = Log(Path(workload.directory, "logs", f"{process.name}.log"))
         self._child: asyncio.subprocess.Process | Child | None = None
         self._stopping = False
@@ -141,6 +151,7 @@ class Supervisor:
         except OSError as failure:
             return f"could not be started: {failure}"
         self.status.pid = child.pid
+        self._started_as(child.pid)
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read(child), name=f"{self._workload.name} output")
@@ -165,16 +176,17 @@ class Supervisor:
                 directory=self._working_directory(),
                 environment=self._process.environment,
             )
-        return await asyncio.create_subprocess_exec(
-            *self._inside(self._process.argv),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            cwd=self._working_directory(),
-            env=self._environment(),
-            start_new_session=True,
-            pass_fds=self._inherited,
-        )
+        with _reading(self._process.input) as stdin:
+            return await asyncio.create_subprocess_exec(
+                *self._inside(self._process.argv),
+                stdin=stdin,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+                cwd=self._working_directory(),
+                env=self._environment(),
+                start_new_session=True,
+                pass_fds=self._inherited,
+            )
 
     async def _read(self, child: asyncio.subprocess.Process | Child) -> None:
         while child.stdout and (chunk := await child.stdout.read(65536)):
@@ -257,6 +269,8 @@ class Supervisor:
         )
 
     def _inside(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        if self._process.confined:
+            argv = (*_CONFINED, *argv)
         if self._network is None:
             return argv
         return ("nsenter", f"--net={self._network}", "--", *argv)
@@ -267,6 +281,21 @@ class Supervisor:
     def _environment(self) -> Mapping[str, str]:
         path = os.pathsep.join(filter(None, (os.environ.get("PATH"), SYSTEM_PATH)))
         return {**os.environ, "PATH": path, **self._process.environment}
+
+
+@contextlib.contextmanager
+def _reading(text: str) -> Iterator[int]:
+    """Have a descriptor from which a child reads `text`: a file in memory that nobody can write to, not even we."""
+    if not text:
+        yield asyncio.subprocess.DEVNULL
+        return
+    handle = os.memfd_create("input", os.MFD_ALLOW_SEALING | os.MFD_CLOEXEC)
+    with os.fdopen(handle, "wb") as file:
+        file.write(text.encode())
+        file.flush()
+        file.seek(0)
+        fcntl.fcntl(handle, fcntl.F_ADD_SEALS, _SEALS)
+        yield handle
 
 
 async def _exit_of(pid: int) -> None:
