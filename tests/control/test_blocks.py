@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clover.control._proto import control_pb2
-from clover.control.blocks import Blocks, parse, render
+from clover.control.block_file import parse, render
+from clover.control.blocks import Blocks
 from clover.control.client import CallFailedError, Client
 from clover.control.handlers import Telemetry
 from clover.control.methods import METHODS
@@ -202,7 +203,6 @@ async def test_a_dry_run_blocks_nobody_and_says_whom_it_would(start, tmp_path, o
 async def test_an_engine_that_cannot_be_told_is_told_again_and_whoever_asked_hears_of_it(start, tmp_path):
     async with start(policy=BlockPolicy(threshold=1)) as asked:
         folder = tmp_path / "fw" / "blocks"
-        await until(lambda: asked.part._list is not None)
         folder.write_text("in the way")
         code, (problem,) = await asked.refused("Block", address=CLIENT)
         assert (code, problem.code) == ("UNAVAILABLE", "CLV3343")

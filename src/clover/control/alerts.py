@@ -18,8 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
+from clover.control import convert
 from clover.control._proto import control_pb2
 from clover.control.block_policy import quoted
 from clover.control.client import Client
@@ -277,11 +276,9 @@ def sentence(alert: Alert) -> str:
 
 def message_from(alert: Alert) -> control_pb2.Alert:
     """Return an alert as it is sent; numbers that do not fit their fields are brought into range."""
-    stamp = Timestamp()
-    stamp.FromNanoseconds(round(min(max(alert.time, 0.0), 2.5e11) * 1e6) * 1000)
     return control_pb2.Alert(
         id=alert.id,
-        time=stamp,
+        time=convert.timestamp(min(max(alert.time, 0.0), 2.5e11)),
         rule_id=min(max(alert.rule_id, 0), 2**32 - 1),
         message=alert.message[:_LENGTH],
         severity=min(max(alert.severity, 0), 2**32 - 1),

@@ -7,8 +7,6 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from clover.control import convert
 from clover.control._proto import control_pb2
 from clover.control.handlers import Call, Handlers, Surroundings, Violation
@@ -54,7 +52,7 @@ class Calls:
             type=settings.type,
             engine=settings.engine,
             generation=state.generation,
-            applied_at=timestamp(state.applied_at) if state.applied_at else None,
+            applied_at=convert.timestamp(state.applied_at) if state.applied_at else None,
             configuration=convert.message_from(state.configuration),
             engine_ready=health.ready,
             engine_message=health.message,
@@ -95,7 +93,7 @@ class Calls:
             engine_message=health.message,
             changing=self._transactions.changing,
             statistics=statistics,
-            time=timestamp(time.time()),
+            time=convert.timestamp(time.time()),
         )
 
     async def _statistics(self) -> dict[str, float]:
@@ -129,10 +127,3 @@ def apply_response(result: Result) -> control_pb2.ApplyResponse:
     for step in result.steps:
         convert.set_seconds(response.steps.add(name=step.name).duration, step.duration_s)
     return response
-
-
-def timestamp(at: float) -> Timestamp:
-    """Return a point in time, in Unix seconds, to the microsecond."""
-    stamp = Timestamp()
-    stamp.FromMicroseconds(round(at * 1e6))
-    return stamp

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.unknown_fields import UnknownFieldSet
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -110,6 +111,13 @@ def set_seconds(duration: Duration, value_s: float) -> None:
     sign = -1 if microseconds < 0 else 1
     duration.seconds, duration.nanos = sign * whole, sign * rest * 1000
     duration.SetInParent()
+
+
+def timestamp(at: float) -> Timestamp:
+    """Return a point in time, in Unix seconds, to the microsecond."""
+    stamp = Timestamp()
+    stamp.FromMicroseconds(round(at * 1e6))
+    return stamp
 
 
 def _prefix(enum: Descriptor) -> str:
