@@ -28,11 +28,14 @@ def _some(fields: dict[str, Strategy], **required: Strategy) -> Strategy:
     return st.fixed_dictionaries(required, optional=fields)
 
 
-_PORTS = st.lists(
-    _some({"targetPort": _NUMBERS, "protocol": _PROTOCOLS}, number=_NUMBERS, name=st.sampled_from(["http", "p", "q"])),
-    max_size=3,
-    unique_by=(lambda port: port["number"], lambda port: port["name"]),
-)
+def _ports(protocols: Strategy) -> Strategy:
+    return st.lists(
+        _some(
+            {"targetPort": _NUMBERS, "protocol": protocols}, number=_NUMBERS, name=st.sampled_from(["http", "p", "q"])
+        ),
+        max_size=3,
+        unique_by=(lambda port: port["number"], lambda port: port["name"]),
+    )
 
 
 def _member(addresses: Strategy) -> Strategy:
@@ -63,7 +66,7 @@ def _service_entry(resolution: str, members: Strategy | None, *, most: int = 3) 
                 {**fields, **more},
                 resolution=st.just(resolution),
                 hosts=st.lists(_HOSTS[name], min_size=1, max_size=2, unique_by=str.lower),
-                ports=_PORTS,
+                ports=_ports(_PROTOCOLS),
             ),
         )
     )
@@ -99,11 +102,43 @@ def _resource(kind: str, names: list[str], spec: Strategy) -> Strategy:
     )
 
 
+_ASKED_FOR = _resource(
+    "ServiceEntry",
+    ["four"],
+    _some(
+        {"location": st.sampled_from(["MESH_EXTERNAL", "MESH_INTERNAL"])},
+        resolution=st.just("DYNAMIC_DNS"),
+        hosts=st.lists(
+            st.sampled_from(["*.d.example.com", "*.example.net", "*-x.example.net"]), min_size=1, max_size=2
+        ),
+        ports=_ports(st.sampled_from(["HTTP", "TLS"])),
+    ),
+)
+_TO_ASKED_FOR = _resource(
+    "VirtualService",
+    ["four"],
+    _some(
+        {
+            "tls": st.just(
+                [
+                    {
+                        "match": [{"sniHosts": ["a.d.example.com"], "port": 443}],
+                        "route": [{"destination": {"host": "*.d.example.com", "port": {"number": 443}}}],
+                    }
+                ]
+            ),
+            "http": st.just([{"route": [{"destination": {"host": "*.d.example.com", "port": {"number": 80}}}]}]),
+        },
+        hosts=st.just(["*.d.example.com"]),
+    ),
+)
 ENTRIES = st.lists(
     _service_entry("NONE", None)
     | _service_entry("STATIC", _SOUND | _SOCKETS | _ODD)
     | _service_entry("DNS", _SOUND | _LOOKED_UP)
     | _service_entry("DNS_ROUND_ROBIN", _SOUND | _LOOKED_UP, most=1)
+    | _ASKED_FOR
+    | _TO_ASKED_FOR
     | _resource("WorkloadEntry", ["one", "two"], _member(_SOUND | _LOOKED_UP | _SOCKETS))
     | _resource("DestinationRule", ["one"], _some({"trafficPolicy": _RULE}, host=_HOSTS["one"] | st.just("lb")))
     | _resource(

@@ -65,9 +65,20 @@ def greeting() -> Iterator[int]:
         thread.join()
 
 
-def ask(command, url):
+ASKED_FOR = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: asked, annotations: {clover/loopback: allow}}
+spec:
+  hosts: ["*host"]
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: PORT}]
+  resolution: DYNAMIC_DNS
+"""
+
+
+def ask(command, url, *more):
     """Return status and body of a request that the server function makes."""
-    done = command.call("exec", "server", "--", "curl", "-s", "-m", "10", "-w", " %{http_code}", url)
+    done = command.call("exec", "server", "--", "curl", "-s", "-m", "10", "-w", " %{http_code}", *more, url)
     body, _, status = done.stdout.rpartition(" ")
     return status, body
 
@@ -108,6 +119,20 @@ def test_functions_reach_what_an_entry_names_and_nothing_else(fresh):
 
         fresh.ok("delete", "serviceentry/api")
         assert ask(fresh, "http://api.example.com/") == ("000", "")
+
+
+def test_functions_reach_the_name_that_they_ask_for_at_any_address(fresh):
+    anywhere = ("--connect-to", "::240.240.0.1:80")
+    with greeting() as port:
+        up(fresh)
+        fresh.ok("apply", "-", stdin=ASKED_FOR.replace("PORT", str(port)))
+
+        # The one name that every machine can look up, but not in the function's own way.
+        assert ask(fresh, "http://localhost/", *anywhere) == ("200", "hello")
+        status, why = ask(fresh, "http://nobody-is-this-host/", *anywhere)
+
+    assert status == "502"
+    assert "nobody-is-this-host cannot be looked up" in why
 
 
 @pytest.mark.parametrize("user", ["as this user", "as an ordinary user"])

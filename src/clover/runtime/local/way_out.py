@@ -116,9 +116,9 @@ async def _carry_asked(way: Way, reader: asyncio.StreamReader, writer: asyncio.S
         async with asyncio.timeout(ASK_S):
             head = await reader.readuntil(asked_names.END)
         asked = asked_names.asked_in(head)
-        host = asked.name
         if not asked_names.is_below(asked.name, way.host):
             raise UnreadableError(f"{asked.name} is not below {way.host}")
+        host = asked.name
         outside = await dial(replace(way, host=asked.name))
     except TimeoutError:
         failure = f"no request within {ASK_S:.0f} s"

@@ -86,8 +86,11 @@ async def test_whoever_asks_for_no_name_of_the_way_is_told_why_as_is_the_log(pat
         answer = await say(path, request_bytes)
 
     assert answer.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+    logged = capsys.readouterr().out
     assert why in answer.decode()
-    assert why in capsys.readouterr().out
+    assert why in logged
+    # By its beginning the line is found to be about this way.
+    assert logged.startswith("*.example.com:")
 
 
 async def test_a_name_that_leads_to_loopback_is_refused_with_an_answer(path):
