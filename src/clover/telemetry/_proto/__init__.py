@@ -1,1 +1,1 @@
-"""The part of OTLP that Clover itself sends, as generated code; `script/proto` makes it from `otlp.proto`."""
+"""The part of OTLP that Clover deals with, as generated code; `script/proto` makes it from `otlp.proto`."""

@@ -24,41 +24,55 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63lover/telemetry/v1/otlp.proto\x12\x13\x63lover.telemetry.v1\"k\n\x05Value\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x04 \x01(\x01H\x00\x42\x07\n\x05value\"C\n\tAttribute\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.clover.telemetry.v1.Value\">\n\x08Resource\x12\x32\n\nattributes\x18\x01 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\"&\n\x05Scope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"a\n\x05\x45vent\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x32\n\nattributes\x18\x03 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\"r\n\x04Link\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x13\n\x0btrace_state\x18\x03 \x01(\t\x12\x32\n\nattributes\x18\x04 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\"\'\n\x06Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\"\xe3\x02\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x13\n\x0btrace_state\x18\x03 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x04 \x01(\x0c\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0c\n\x04kind\x18\x06 \x01(\x05\x12\x1c\n\x14start_time_unix_nano\x18\x07 \x01(\x06\x12\x1a\n\x12\x65nd_time_unix_nano\x18\x08 \x01(\x06\x12\x32\n\nattributes\x18\t \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\x12*\n\x06\x65vents\x18\x0b \x03(\x0b\x32\x1a.clover.telemetry.v1.Event\x12(\n\x05links\x18\r \x03(\x0b\x32\x19.clover.telemetry.v1.Link\x12+\n\x06status\x18\x0f \x01(\x0b\x32\x1b.clover.telemetry.v1.Status\"a\n\nScopeSpans\x12)\n\x05scope\x18\x01 \x01(\x0b\x32\x1a.clover.telemetry.v1.Scope\x12(\n\x05spans\x18\x02 \x03(\x0b\x32\x19.clover.telemetry.v1.Span\"v\n\rResourceSpans\x12/\n\x08resource\x18\x01 \x01(\x0b\x32\x1d.clover.telemetry.v1.Resource\x12\x34\n\x0bscope_spans\x18\x02 \x03(\x0b\x32\x1f.clover.telemetry.v1.ScopeSpans\"W\n\x19\x45xportTraceServiceRequest\x12:\n\x0eresource_spans\x18\x01 \x03(\x0b\x32\".clover.telemetry.v1.ResourceSpans\"\x98\x02\n\tLogRecord\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x17\n\x0fseverity_number\x18\x02 \x01(\x05\x12\x15\n\rseverity_text\x18\x03 \x01(\t\x12(\n\x04\x62ody\x18\x05 \x01(\x0b\x32\x1a.clover.telemetry.v1.Value\x12\x32\n\nattributes\x18\x06 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\x12\r\n\x05\x66lags\x18\x08 \x01(\x07\x12\x10\n\x08trace_id\x18\t \x01(\x0c\x12\x0f\n\x07span_id\x18\n \x01(\x0c\x12\x1f\n\x17observed_time_unix_nano\x18\x0b \x01(\x06\x12\x12\n\nevent_name\x18\x0c \x01(\t\"k\n\tScopeLogs\x12)\n\x05scope\x18\x01 \x01(\x0b\x32\x1a.clover.telemetry.v1.Scope\x12\x33\n\x0blog_records\x18\x02 \x03(\x0b\x32\x1e.clover.telemetry.v1.LogRecord\"s\n\x0cResourceLogs\x12/\n\x08resource\x18\x01 \x01(\x0b\x32\x1d.clover.telemetry.v1.Resource\x12\x32\n\nscope_logs\x18\x02 \x03(\x0b\x32\x1e.clover.telemetry.v1.ScopeLogs\"T\n\x18\x45xportLogsServiceRequest\x12\x38\n\rresource_logs\x18\x01 \x03(\x0b\x32!.clover.telemetry.v1.ResourceLogsb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x63lover/telemetry/v1/otlp.proto\x12\x13\x63lover.telemetry.v1\"\x83\x01\n\x06Scalar\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x04 \x01(\x01H\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x42\x07\n\x05value\"E\n\nScalarPair\x12\x0b\n\x03key\x18\x01 \x01(\t\x12*\n\x05value\x18\x02 \x01(\x0b\x32\x1b.clover.telemetry.v1.Scalar\"3\n\x04List\x12+\n\x06values\x18\x01 \x03(\x0b\x32\x1b.clover.telemetry.v1.Scalar\"8\n\x05Pairs\x12/\n\x06values\x18\x01 \x03(\x0b\x32\x1f.clover.telemetry.v1.ScalarPair\"\xe8\x01\n\x05Value\x12\x16\n\x0cstring_value\x18\x01 \x01(\tH\x00\x12\x14\n\nbool_value\x18\x02 \x01(\x08H\x00\x12\x13\n\tint_value\x18\x03 \x01(\x03H\x00\x12\x16\n\x0c\x64ouble_value\x18\x04 \x01(\x01H\x00\x12\x30\n\x0b\x61rray_value\x18\x05 \x01(\x0b\x32\x19.clover.telemetry.v1.ListH\x00\x12\x32\n\x0ckvlist_value\x18\x06 \x01(\x0b\x32\x1a.clover.telemetry.v1.PairsH\x00\x12\x15\n\x0b\x62ytes_value\x18\x07 \x01(\x0cH\x00\x42\x07\n\x05value\"C\n\tAttribute\x12\x0b\n\x03key\x18\x01 \x01(\t\x12)\n\x05value\x18\x02 \x01(\x0b\x32\x1a.clover.telemetry.v1.Value\">\n\x08Resource\x12\x32\n\nattributes\x18\x01 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\"Z\n\x05Scope\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x32\n\nattributes\x18\x03 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\"a\n\x05\x45vent\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x32\n\nattributes\x18\x03 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\"r\n\x04Link\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x13\n\x0btrace_state\x18\x03 \x01(\t\x12\x32\n\nattributes\x18\x04 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\"\'\n\x06Status\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x0c\n\x04\x63ode\x18\x03 \x01(\x05\"\xc1\x03\n\x04Span\x12\x10\n\x08trace_id\x18\x01 \x01(\x0c\x12\x0f\n\x07span_id\x18\x02 \x01(\x0c\x12\x13\n\x0btrace_state\x18\x03 \x01(\t\x12\x16\n\x0eparent_span_id\x18\x04 \x01(\x0c\x12\x0c\n\x04name\x18\x05 \x01(\t\x12\x0c\n\x04kind\x18\x06 \x01(\x05\x12\x1c\n\x14start_time_unix_nano\x18\x07 \x01(\x06\x12\x1a\n\x12\x65nd_time_unix_nano\x18\x08 \x01(\x06\x12\x32\n\nattributes\x18\t \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\x12*\n\x06\x65vents\x18\x0b \x03(\x0b\x32\x1a.clover.telemetry.v1.Event\x12(\n\x05links\x18\r \x03(\x0b\x32\x19.clover.telemetry.v1.Link\x12+\n\x06status\x18\x0f \x01(\x0b\x32\x1b.clover.telemetry.v1.Status\x12\x30\n\x08resource\x18\xe9\x07 \x01(\x0b\x32\x1d.clover.telemetry.v1.Resource\x12*\n\x05scope\x18\xea\x07 \x01(\x0b\x32\x1a.clover.telemetry.v1.Scope\"\xf6\x02\n\tLogRecord\x12\x16\n\x0etime_unix_nano\x18\x01 \x01(\x06\x12\x17\n\x0fseverity_number\x18\x02 \x01(\x05\x12\x15\n\rseverity_text\x18\x03 \x01(\t\x12(\n\x04\x62ody\x18\x05 \x01(\x0b\x32\x1a.clover.telemetry.v1.Value\x12\x32\n\nattributes\x18\x06 \x03(\x0b\x32\x1e.clover.telemetry.v1.Attribute\x12\r\n\x05\x66lags\x18\x08 \x01(\x07\x12\x10\n\x08trace_id\x18\t \x01(\x0c\x12\x0f\n\x07span_id\x18\n \x01(\x0c\x12\x1f\n\x17observed_time_unix_nano\x18\x0b \x01(\x06\x12\x12\n\nevent_name\x18\x0c \x01(\t\x12\x30\n\x08resource\x18\xe9\x07 \x01(\x0b\x32\x1d.clover.telemetry.v1.Resource\x12*\n\x05scope\x18\xea\x07 \x01(\x0b\x32\x1a.clover.telemetry.v1.Scope\"a\n\nScopeSpans\x12)\n\x05scope\x18\x01 \x01(\x0b\x32\x1a.clover.telemetry.v1.Scope\x12(\n\x05spans\x18\x02 \x03(\x0b\x32\x19.clover.telemetry.v1.Span\"v\n\rResourceSpans\x12/\n\x08resource\x18\x01 \x01(\x0b\x32\x1d.clover.telemetry.v1.Resource\x12\x34\n\x0bscope_spans\x18\x02 \x03(\x0b\x32\x1f.clover.telemetry.v1.ScopeSpans\"W\n\x19\x45xportTraceServiceRequest\x12:\n\x0eresource_spans\x18\x01 \x03(\x0b\x32\".clover.telemetry.v1.ResourceSpans\"k\n\tScopeLogs\x12)\n\x05scope\x18\x01 \x01(\x0b\x32\x1a.clover.telemetry.v1.Scope\x12\x33\n\x0blog_records\x18\x02 \x03(\x0b\x32\x1e.clover.telemetry.v1.LogRecord\"s\n\x0cResourceLogs\x12/\n\x08resource\x18\x01 \x01(\x0b\x32\x1d.clover.telemetry.v1.Resource\x12\x32\n\nscope_logs\x18\x02 \x03(\x0b\x32\x1e.clover.telemetry.v1.ScopeLogs\"T\n\x18\x45xportLogsServiceRequest\x12\x38\n\rresource_logs\x18\x01 \x03(\x0b\x32!.clover.telemetry.v1.ResourceLogs\"\xbf\x01\n\x08\x45nvelope\x12\x39\n\tresources\x18\x01 \x03(\x0b\x32&.clover.telemetry.v1.Envelope.Resource\x1a%\n\x05Scope\x12\r\n\x05scope\x18\x01 \x01(\x0c\x12\r\n\x05items\x18\x02 \x03(\x0c\x1aQ\n\x08Resource\x12\x10\n\x08resource\x18\x01 \x01(\x0c\x12\x33\n\x06scopes\x18\x02 \x03(\x0b\x32#.clover.telemetry.v1.Envelope.Scopeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clover.telemetry.v1.otlp_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_VALUE']._serialized_start=55
-  _globals['_VALUE']._serialized_end=162
-  _globals['_ATTRIBUTE']._serialized_start=164
-  _globals['_ATTRIBUTE']._serialized_end=231
-  _globals['_RESOURCE']._serialized_start=233
-  _globals['_RESOURCE']._serialized_end=295
-  _globals['_SCOPE']._serialized_start=297
-  _globals['_SCOPE']._serialized_end=335
-  _globals['_EVENT']._serialized_start=337
-  _globals['_EVENT']._serialized_end=434
-  _globals['_LINK']._serialized_start=436
-  _globals['_LINK']._serialized_end=550
-  _globals['_STATUS']._serialized_start=552
-  _globals['_STATUS']._serialized_end=591
-  _globals['_SPAN']._serialized_start=594
-  _globals['_SPAN']._serialized_end=949
-  _globals['_SCOPESPANS']._serialized_start=951
-  _globals['_SCOPESPANS']._serialized_end=1048
-  _globals['_RESOURCESPANS']._serialized_start=1050
-  _globals['_RESOURCESPANS']._serialized_end=1168
-  _globals['_EXPORTTRACESERVICEREQUEST']._serialized_start=1170
-  _globals['_EXPORTTRACESERVICEREQUEST']._serialized_end=1257
-  _globals['_LOGRECORD']._serialized_start=1260
-  _globals['_LOGRECORD']._serialized_end=1540
-  _globals['_SCOPELOGS']._serialized_start=1542
-  _globals['_SCOPELOGS']._serialized_end=1649
-  _globals['_RESOURCELOGS']._serialized_start=1651
-  _globals['_RESOURCELOGS']._serialized_end=1766
-  _globals['_EXPORTLOGSSERVICEREQUEST']._serialized_start=1768
-  _globals['_EXPORTLOGSSERVICEREQUEST']._serialized_end=1852
+  _globals['_SCALAR']._serialized_start=56
+  _globals['_SCALAR']._serialized_end=187
+  _globals['_SCALARPAIR']._serialized_start=189
+  _globals['_SCALARPAIR']._serialized_end=258
+  _globals['_LIST']._serialized_start=260
+  _globals['_LIST']._serialized_end=311
+  _globals['_PAIRS']._serialized_start=313
+  _globals['_PAIRS']._serialized_end=369
+  _globals['_VALUE']._serialized_start=372
+  _globals['_VALUE']._serialized_end=604
+  _globals['_ATTRIBUTE']._serialized_start=606
+  _globals['_ATTRIBUTE']._serialized_end=673
+  _globals['_RESOURCE']._serialized_start=675
+  _globals['_RESOURCE']._serialized_end=737
+  _globals['_SCOPE']._serialized_start=739
+  _globals['_SCOPE']._serialized_end=829
+  _globals['_EVENT']._serialized_start=831
+  _globals['_EVENT']._serialized_end=928
+  _globals['_LINK']._serialized_start=930
+  _globals['_LINK']._serialized_end=1044
+  _globals['_STATUS']._serialized_start=1046
+  _globals['_STATUS']._serialized_end=1085
+  _globals['_SPAN']._serialized_start=1088
+  _globals['_SPAN']._serialized_end=1537
+  _globals['_LOGRECORD']._serialized_start=1540
+  _globals['_LOGRECORD']._serialized_end=1914
+  _globals['_SCOPESPANS']._serialized_start=1916
+  _globals['_SCOPESPANS']._serialized_end=2013
+  _globals['_RESOURCESPANS']._serialized_start=2015
+  _globals['_RESOURCESPANS']._serialized_end=2133
+  _globals['_EXPORTTRACESERVICEREQUEST']._serialized_start=2135
+  _globals['_EXPORTTRACESERVICEREQUEST']._serialized_end=2222
+  _globals['_SCOPELOGS']._serialized_start=2224
+  _globals['_SCOPELOGS']._serialized_end=2331
+  _globals['_RESOURCELOGS']._serialized_start=2333
+  _globals['_RESOURCELOGS']._serialized_end=2448
+  _globals['_EXPORTLOGSSERVICEREQUEST']._serialized_start=2450
+  _globals['_EXPORTLOGSSERVICEREQUEST']._serialized_end=2534
+  _globals['_ENVELOPE']._serialized_start=2537
+  _globals['_ENVELOPE']._serialized_end=2728
+  _globals['_ENVELOPE_SCOPE']._serialized_start=2608
+  _globals['_ENVELOPE_SCOPE']._serialized_end=2645
+  _globals['_ENVELOPE_RESOURCE']._serialized_start=2647
+  _globals['_ENVELOPE_RESOURCE']._serialized_end=2728
 # @@protoc_insertion_point(module_scope)

@@ -8,13 +8,13 @@ from importlib import resources
 
 from jinja2 import Environment, StrictUndefined
 
-_FILES = ("schema.sql.j2", "otlp.proto")
+_TABLES = resources.files("clover.telemetry.store") / "schema.sql.j2"
+_MESSAGES = resources.files("clover.telemetry._proto") / "clover/telemetry/v1/otlp.proto"
 
 
 def format_schema(message: str) -> str:
     """Return the engine's setting for input made of `message`s of `otlp.proto`."""
-    path = str(resources.files(__package__) / "otlp.proto")
-    quoted = path.replace("\\", "\\\\").replace("'", "\\'")
+    quoted = str(_MESSAGES).replace("\\", "\\\\").replace("'", "\\'")
     return f"format_schema = '{quoted}:{message}'"
 
 
@@ -24,13 +24,13 @@ def version() -> str:
 
     Tables of another layout are not read: a store keeps a day or so, which is not worth a migration.
     """
-    text = "".join((resources.files(__package__) / name).read_text(encoding="utf-8") for name in _FILES)
+    text = "".join(file.read_text(encoding="utf-8") for file in (_TABLES, _MESSAGES))
     return f"v-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def statements(*, retention_hours: int) -> Iterator[str]:
     """Yield the statements that make what is missing, in order; running them again changes nothing that is kept."""
-    source = (resources.files(__package__) / "schema.sql.j2").read_text(encoding="utf-8")
+    source = _TABLES.read_text(encoding="utf-8")
     environment = Environment(undefined=StrictUndefined, autoescape=False)  # noqa: S701 (it is SQL, and all ours)
     text = environment.from_string(source).render(retention_hours=retention_hours)
     without_comments = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))

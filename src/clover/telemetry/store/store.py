@@ -31,8 +31,8 @@ TRACES, LOGS, LINES = "traces", "logs", "lines"
 # One block, so one part: an insert is stored wholly or not at all, and the views see all of it at once.
 _WHOLE = "max_insert_block_size = 10000000, input_format_parallel_parsing = 0"
 _INPUTS = {
-    TRACES: Input(table="traces_in", format="Protobuf", settings=f"{schema.format_schema('SpanRow')}, {_WHOLE}"),
-    LOGS: Input(table="logs_in", format="Protobuf", settings=f"{schema.format_schema('LogRow')}, {_WHOLE}"),
+    TRACES: Input(table="traces_in", format="Protobuf", settings=f"{schema.format_schema('Span')}, {_WHOLE}"),
+    LOGS: Input(table="logs_in", format="Protobuf", settings=f"{schema.format_schema('LogRecord')}, {_WHOLE}"),
     LINES: Input(table="lines_in", format="RowBinary", settings=_WHOLE),
 }
 
