@@ -173,21 +173,19 @@ class ChangeAnswer(TypedDict):
     name: str
     namespace: str
     action: str
+    before: NotRequired[dict[str, Any] | None]
+    """Of a dry run: the resource in force; None: there is none."""
+    after: NotRequired[dict[str, Any]]
+    """Of a dry run: what was applied."""
 
 
 class ApplyAnswer(TypedDict):
-    """What `apply` did."""
+    """What `apply` or `delete` did."""
 
     resources: list[ChangeAnswer]
     warnings: list[ProblemAnswer]
     acknowledgedMs: float
     proxies: int
-
-
-class DeleteAnswer(ChangeAnswer):
-    """What `delete` did."""
-
-    acknowledgedMs: float
 
 
 class ResourcesAnswer(TypedDict):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -46,6 +46,8 @@ _LOOKED_AT_S = 60.0
 
 Address = tuple[str, int]
 """IPv4 address and TCP port."""
+Named = tuple[str, str, str]
+"""Kind, namespace and name of a resource."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,19 +169,40 @@ class Controller:
 
     async def delete(self, kind: str, namespace: str, name: str) -> Outcome:
         """Delete one resource. Raises DocumentError if it is not there or others need it."""
+        return await self.delete_all([(kind, namespace, name)])
+
+    async def delete_all(
+        self,
+        named: Sequence[Named],
+        *,
+        unreadable: tuple[Problem, ...] = (),
+        ignore_missing: bool = False,
+        dry_run: bool = False,
+    ) -> Outcome:
+        """
+        Delete resources, all or none. Raises DocumentError with those that are not there, or that others need.
+
+        `unreadable` is why others of the same change could not be read: it is refused then.
+        """
         async with self._changing:
-            wanted = dict(self._resources)
-            if wanted.pop(f"{kind}/{namespace}/{name}", None) is None:
-                raise DocumentError(self.unknown(kind, namespace, name))
-            change = Change(kind=kind, namespace=namespace, name=name, action="deleted")
+            there = [one for one in named if "/".join(one) in self._resources]
+            missing = [self.unknown(*one) for one in named if one not in there and not ignore_missing]
+            if missing or unreadable:
+                raise DocumentError(*unreadable, *missing)
+            gone = {"/".join(one) for one in there}
+            wanted = {key: resource for key, resource in self._resources.items() if key not in gone}
+            changes = tuple(
+                Change(kind=kind, namespace=namespace, name=name, action="deleted") for kind, namespace, name in there
+            )
+            what = ", ".join(f"{kind} {namespace}/{name}" for kind, namespace, name in there)
             try:
-                return await self._change_to(wanted, (change,), origins={}, dry_run=False)
+                return await self._change_to(wanted, changes, origins={}, dry_run=dry_run or not changes)
             except DocumentError as failure:
                 raise DocumentError(
                     *(
                         replace(
                             problem,
-                            what=f"{kind} {namespace}/{name} is needed: {problem.what}",
+                            what=f"{what} {'is' if len(there) == 1 else 'are'} needed: {problem.what}",
                             hint=f"change or delete {problem.where} first",
                         )
                         for problem in failure.problems

@@ -48,6 +48,17 @@ class Node(Protocol):
         """Delete one Istio resource."""
         ...
 
+    async def delete_all(
+        self,
+        named: Sequence[tuple[str, str, str]],
+        documents: Sequence[tuple[str, str]],
+        *,
+        dry_run: bool,
+        ignore_missing: bool,
+    ) -> Json:
+        """Delete Istio resources by kind, name and namespace, and those that texts are about; all or none."""
+        ...
+
     async def traces(self, query: Mapping[str, str], attributes: Sequence[str]) -> list[Json]:
         """Return summaries of the traces that fit the query, newest first."""
         ...
@@ -96,6 +107,13 @@ def application(node: Node) -> Starlette:
         path = request.path_params
         return JSONResponse(await node.delete(path["kind"], path["name"], request.query_params.get("namespace", "")))
 
+    async def delete_all(request: Request) -> Response:
+        body = _deletion(await _bounded(request))
+        named = [(str(one["kind"]), str(one["name"]), str(one.get("namespace", ""))) for one in body["resources"]]
+        documents = [(str(one["name"]), str(one["text"])) for one in body["documents"]]
+        dry_run, ignore_missing = body.get("dryRun", False), body.get("ignoreNotFound", False)
+        return JSONResponse(await node.delete_all(named, documents, dry_run=dry_run, ignore_missing=ignore_missing))
+
     async def traces(request: Request) -> Response:
         query = request.query_params
         return JSONResponse(await node.traces(dict(query), query.getlist("attribute")))
@@ -129,6 +147,7 @@ def application(node: Node) -> Starlette:
             Route("/v1/resources", resources),
             Route("/v1/resources", apply, methods=["POST"]),
             Route("/v1/resources/{kind}/{name}", delete, methods=["DELETE"]),
+            Route("/v1/deletions", delete_all, methods=["POST"]),
             Route("/v1/traces", traces),
             Route("/v1/traces/{key}", trace),
             Route("/v1/alerts", alerts),
@@ -202,18 +221,37 @@ async def _bounded(request: Request) -> bytes:
 
 
 def _object(body: bytes) -> Json:
+    value = _parsed(body)
+    if not _all_have(value.get("documents"), {"name", "text"}):
+        raise _bad_request('the body must be {"documents": [{"name": ..., "text": ...}]}')
+    return value
+
+
+def _deletion(body: bytes) -> Json:
+    value = {"resources": [], "documents": [], **_parsed(body)}
+    if not _all_have(value["resources"], {"kind", "name"}) or not _all_have(value["documents"], {"name", "text"}):
+        raise _bad_request(
+            'the body must be {"resources": [{"kind": ..., "name": ...}], "documents": [{"name": ..., "text": ...}]}'
+        )
+    return value
+
+
+def _parsed(body: bytes) -> Json:
+    """Return the JSON object in a body, whose switches are true or false."""
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as failure:
         raise _bad_request(f"the body is not JSON: {failure}") from None
-    documents = value.get("documents") if isinstance(value, dict) else None
-    if not isinstance(documents, list) or not all(
-        isinstance(entry, dict) and {"name", "text"} <= entry.keys() for entry in documents
-    ):
-        raise _bad_request('the body must be {"documents": [{"name": ..., "text": ...}]}')
-    if not isinstance(value.get("dryRun", False), bool):
-        raise _bad_request(f"dryRun is {value['dryRun']!r}, expected true or false")
-    return dict(value)
+    if not isinstance(value, dict):
+        raise _bad_request("the body is not a JSON object")
+    for switch in ("dryRun", "ignoreNotFound"):
+        if not isinstance(value.get(switch, False), bool):
+            raise _bad_request(f"{switch} is {value[switch]!r}, expected true or false")
+    return value
+
+
+def _all_have(entries: object, names: set[str]) -> bool:
+    return isinstance(entries, list) and all(isinstance(one, dict) and names <= one.keys() for one in entries)
 
 
 def _number(text: str, name: str) -> float:

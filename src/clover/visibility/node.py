@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from clover.kit.documents import Document
 from clover.mesh.controller import Controller, Outcome, unknown_kind
 from clover.mesh.istio import parse, render
 from clover.mesh.istio.analysis.headings import items_of
-from clover.mesh.istio.resources import KINDS, full_kind
+from clover.mesh.istio.resources import KINDS, Resource, full_kind, key
 from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
 from clover.runtime.status import State, WorkloadStatus
 from clover.telemetry import query
 from clover.telemetry.store.store import Store
-from clover.visibility import named, recorded
+from clover.visibility import identities, recorded
+from clover.visibility.named import check as check_named
 
 Json = dict[str, Any]
 
@@ -95,14 +96,43 @@ class RunningNode:
         """Apply resources, all or none; every document that is wrong is reported."""
         found, malformed = documents_in(documents)
         parsed, wrong = parse.inspect(found, namespace=self.namespace)
+        before = self.controller.resources if dry_run else ()
         try:
             outcome = await self.controller.apply(parsed, unreadable=(*malformed, *wrong), dry_run=dry_run)
         except CloverError as failure:
             if not dry_run:
                 self._record(recorded.failed("apply", failure))
             raise
+        if dry_run:
+            return _compared(_outcome(outcome), before, parsed.resources)
+        self._record(recorded.made("apply", outcome))
+        return _outcome(outcome)
+
+    async def delete_all(
+        self,
+        named: Sequence[tuple[str, str, str]],
+        documents: Sequence[tuple[str, str]],
+        *,
+        dry_run: bool,
+        ignore_missing: bool,
+    ) -> Json:
+        """Delete resources by kind, name and namespace, and those that documents are about; all or none."""
+        read, malformed = documents_in(documents)
+        found, wrong = identities.named_in(read, namespace=self.namespace)
+        wanted = [(kind, namespace or self.namespace, name) for kind, name, namespace in named]
+        try:
+            outcome = await self.controller.delete_all(
+                list(dict.fromkeys((*wanted, *found))),
+                unreadable=(*malformed, *wrong),
+                ignore_missing=ignore_missing,
+                dry_run=dry_run,
+            )
+        except CloverError as failure:
+            if not dry_run:
+                self._record(recorded.failed("delete", failure))
+            raise
         if not dry_run:
-            self._record(recorded.made("apply", outcome))
+            self._record(recorded.made("delete", outcome))
         return _outcome(outcome)
 
     def resources(self, kind: str, name: str, namespace: str) -> Json:
@@ -136,7 +166,7 @@ class RunningNode:
         found = await query.find_traces(self.store, wanted)
         # The store outlives the chain: a function that is no more may have traces. The same holds below.
         if not found:
-            named.check(self.plan, wanted.service, wanted.version)
+            check_named(self.plan, wanted.service, wanted.version)
         return [summary.as_json() for summary in found]
 
     async def trace(self, key: str, *, wait_s: float) -> Json:
@@ -150,7 +180,7 @@ class RunningNode:
         wanted = query.window_from(query_parameters)
         found = await query.recent(self.store, query.ALERTS, wanted)
         if not found:
-            named.check(self.plan, wanted.function, wanted.version)
+            check_named(self.plan, wanted.function, wanted.version)
         return [alert.as_json() for alert in found]
 
     async def changes(self, query_parameters: Mapping[str, str]) -> list[Json]:
@@ -158,7 +188,7 @@ class RunningNode:
         wanted = query.window_from(query_parameters)
         found = await query.recent(self.store, query.CHANGES, wanted)
         if not found:
-            named.check(self.plan, wanted.function, wanted.version, also=(query.MESH,))
+            check_named(self.plan, wanted.function, wanted.version, also=(query.MESH,))
         return [change.as_json() for change in found]
 
     async def lost(self, query_parameters: Mapping[str, str]) -> list[Json]:
@@ -166,14 +196,14 @@ class RunningNode:
         wanted = query.window_from(query_parameters)
         found = await query.lost(self.store, wanted)
         if not found:
-            named.check(self.plan, wanted.function, wanted.version)
+            check_named(self.plan, wanted.function, wanted.version)
         return [one.as_json() for one in found]
 
     def following(self, what: str, query_parameters: Mapping[str, str]) -> AsyncIterator[Json | None]:
         """Yield alerts or changes as they come, None when nothing has come for a while."""
         kind = {"alerts": query.ALERTS, "changes": query.CHANGES}[what]
         wanted = query.window_from(query_parameters)
-        named.check(self.plan, wanted.function, wanted.version, also=(query.MESH,) if what == "changes" else ())
+        check_named(self.plan, wanted.function, wanted.version, also=(query.MESH,) if what == "changes" else ())
         return self._following(kind, wanted)
 
     async def _following(self, kind: query.Kind, wanted: query.Window) -> AsyncIterator[Json | None]:
@@ -287,6 +317,16 @@ def workload_row(plan: WorkloadPlan, status: WorkloadStatus, sidecar: NodeStatus
             for name, companion in status.companions.items()
         },
     }
+
+
+def _compared(answer: Json, before: Iterable[Resource], after: Iterable[Resource]) -> Json:
+    """Return the answer with each resource as it is, and as it would be."""
+    old = {key(resource): render.render(resource) for resource in before}
+    new = {key(resource): render.render(resource) for resource in after}
+    for change in answer["resources"]:
+        named = f"{change['kind']}/{change['namespace']}/{change['name']}"
+        change |= {"before": old.get(named), "after": new[named]}
+    return answer
 
 
 def _outcome(outcome: Outcome) -> Json:

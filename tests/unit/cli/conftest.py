@@ -54,7 +54,17 @@ class StubNode:
             raise DocumentError(Problem(code="CLV4404", where="vs.yaml:3:5", what="it is bad", hint="make it good"))
         if not any(text.strip() for _, text in documents):
             return {"resources": [], "warnings": [], "acknowledgedMs": 0.0, "proxies": 0}
-        change = {"kind": "VirtualService", "name": "http-lb", "namespace": "default", "action": "configured"}
+        change: dict[str, Any] = {
+            "kind": "VirtualService",
+            "name": "http-lb",
+            "namespace": "default",
+            "action": "configured",
+        }
+        if dry_run:
+            old = {"kind": "VirtualService", "spec": {"hosts": ["http-lb"]}}
+            change |= {"before": old, "after": {"kind": "VirtualService", "spec": {"hosts": ["web"]}}}
+            if any("same" in text for _, text in documents):
+                change |= {"action": "unchanged", "after": old}
         return {"resources": [change], "warnings": [], "acknowledgedMs": 12.34, "proxies": 10}
 
     def resources(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
@@ -71,9 +81,22 @@ class StubNode:
         }
         return {"items": [item]}
 
-    async def delete(self, kind: str, name: str, namespace: str) -> dict[str, Any]:
-        self.asked.append((kind, name, namespace))
-        return {"kind": kind, "name": name, "namespace": "default", "action": "deleted", "acknowledgedMs": 3.0}
+    async def delete_all(
+        self,
+        named: Sequence[tuple[str, str, str]],
+        documents: Sequence[tuple[str, str]],
+        *,
+        dry_run: bool,
+        ignore_missing: bool,
+    ) -> dict[str, Any]:
+        self.asked.append((list(named), list(documents), dry_run, ignore_missing))
+        gone = [{"kind": kind, "name": name, "namespace": "default", "action": "deleted"} for kind, name, _ in named]
+        gone += [
+            {"kind": "Gateway", "name": file, "namespace": "default", "action": "deleted"}
+            for file, text in documents
+            if text
+        ]
+        return {"resources": gone, "warnings": [], "acknowledgedMs": 3.0, "proxies": 10}
 
     async def traces(self, query: Mapping[str, str], attributes: Sequence[str]) -> list[dict[str, Any]]:
         self.asked.append((dict(query), list(attributes)))

@@ -208,17 +208,77 @@ def test_what_get_prints_as_yaml_can_be_applied(clover, bring_up):
 def test_delete_wants_a_kind_and_a_name(clover, bring_up, node):
     bring_up("sdc")
 
-    assert clover("delete", "vs/http-lb") == (0, "virtualservice/http-lb deleted, acknowledged in 3.00 ms\n", "")
-    assert node.asked == [("VirtualService", "http-lb", "")]
+    said = "virtualservice/http-lb deleted\n10 sidecars acknowledged in 3.00 ms\n"
+    assert clover("delete", "vs/http-lb") == (0, said, "")
+    assert node.asked == [([("VirtualService", "http-lb", "")], [], False, False)]
     for wrong in (["vs"], ["vs/"], ["/x"], ["a/b/c"], ["vs", "a", "b"], ["vs/a", "b"], []):
         assert clover("delete", *wrong)[0] == 2
+
+
+def test_delete_takes_files_folders_and_standard_input_as_kubectl_does(clover, bring_up, node, tmp_path, monkeypatch):
+    bring_up("sdc")
+    (tmp_path / "b.yaml").write_text("b: 1\n")
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    monkeypatch.setattr("clover.cli.yaml_files.standard_input", lambda: "c: 1\n")
+
+    code, out, _ = clover("delete", "-f", str(tmp_path), "-f", "-", "--dry-run")
+
+    texts = [(f"{tmp_path}/a.yaml", "a: 1\n"), (f"{tmp_path}/b.yaml", "b: 1\n"), ("stdin", "c: 1\n")]
+    assert node.asked == [([], texts, True, False)]
+    assert (code, out.splitlines()[-1]) == (0, "gateway/stdin deleted (dry run)")
+
+
+@pytest.mark.parametrize(
+    "wrong", [["vs/a", "-f", "x.yaml"], ["-f", "x.yaml", "-n", "shop"], ["-f", "/nowhere/x.yaml"]], ids=" ".join
+)
+def test_a_deletion_that_says_two_things_or_nothing_readable_is_refused(clover, bring_up, node, wrong):
+    bring_up("sdc")
+
+    assert (clover("delete", *wrong)[0], node.asked) == (2, [])
+
+
+def test_what_is_not_there_need_not_be_an_error(clover, bring_up, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "a.yaml").touch()
+
+    assert clover("delete", "-f", str(tmp_path / "a.yaml"))[0] == 2
+    assert clover("delete", "-f", str(tmp_path / "a.yaml"), "--ignore-not-found") == (0, "nothing of it is there\n", "")
+
+
+def test_a_diff_shows_what_an_apply_would_change_and_ends_with_1_as_kubectls(clover, bring_up, node, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    (tmp_path / "same.yaml").write_text("same: 1\n")
+
+    code, out, said = clover("diff", "-f", str(tmp_path / "a.yaml"))
+
+    assert (code, said, node.asked[0][1]) == (1, "", True)
+    assert out.splitlines()[:2] == [
+        "--- in force: virtualservice/http-lb -n default",
+        "+++ applied: virtualservice/http-lb -n default",
+    ]
+    assert [line for line in out.splitlines()[2:] if line[0] in "+-"] == ["-    - http-lb", "+    - web"]
+    assert clover("diff", str(tmp_path / "same.yaml")) == (0, "", "")
+    assert clover("diff")[0] == 2
+
+
+def test_what_a_diff_finds_is_for_programs_too(clover, bring_up, tmp_path):
+    bring_up("sdc")
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+
+    code, out, _ = clover("diff", str(tmp_path / "a.yaml"), "--json")
+
+    assert (code, json.loads(out)["resources"][0]["before"]["spec"]) == (1, {"hosts": ["http-lb"]})
 
 
 def test_kind_and_name_may_be_two_words_as_kubectl_takes_them(clover, bring_up, node):
     bring_up("sdc")
 
     assert clover("get", "vs", "http-lb")[0] == clover("delete", "vs", "http-lb", "-n", "shop")[0] == 0
-    assert node.asked == [("VirtualService", "http-lb", ""), ("VirtualService", "http-lb", "shop")]
+    assert node.asked == [
+        ("VirtualService", "http-lb", ""),
+        ([("VirtualService", "http-lb", "shop")], [], False, False),
+    ]
 
 
 def test_what_get_prints_as_json_is_a_list_as_kubectl_prints_it(clover, bring_up):

@@ -15,11 +15,19 @@ from clover.visibility.node import RunningNode
 OUTCOME = Outcome(
     changes=(Change(kind="VirtualService", name="lb", namespace="default", action="configured"),), acknowledged_ms=9.0
 )
+DOCUMENT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: lb}
+spec: {hosts: [lb], http: [{route: [{destination: {host: lb}}]}]}
+"""
 REFUSAL = MeshError(Problem(code="CLV4405", where="sidecar lb", what="it did not take it"))
 
 
 class Controller:
     """A mesh that takes everything, or nothing."""
+
+    resources = ()
 
     def __init__(self, outcome: Outcome | Exception) -> None:
         self._outcome = outcome
@@ -74,7 +82,7 @@ async def test_what_was_in_force_already_is_no_change(records):
 
 
 async def test_a_dry_run_is_no_change(records):
-    await node(records).apply([], dry_run=True)
+    await node(records).apply([("f.yaml", DOCUMENT)], dry_run=True)
     with pytest.raises(MeshError):
         await node(records, REFUSAL).apply([], dry_run=True)
 
@@ -84,3 +92,9 @@ async def test_a_dry_run_is_no_change(records):
 async def test_a_list_that_cannot_be_is_refused_before_anything_is_sent(records):
     with pytest.raises(DocumentError):
         node(records).following("alerts", {"limit": "0"})
+
+
+async def test_a_dry_run_tells_each_resource_as_it_is_and_as_it_would_be(records):
+    (change,) = (await node(records).apply([("f.yaml", DOCUMENT)], dry_run=True))["resources"]
+
+    assert (change["before"], change["after"]["spec"]["hosts"]) == (None, ["lb"])
