@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import sys
@@ -14,7 +15,10 @@ import typer
 
 from clover import app
 from clover.errors import CloverError, Problem, clover_errors
-from clover.runtime.local import launch, namespaces
+from clover.runtime.local import launch, logs, namespaces
+
+LOOK_S = 5.0
+"""How often it is looked whether the log has grown too large."""
 
 
 def node() -> None:
@@ -31,13 +35,29 @@ def node() -> None:
     # Modes are given where files are made; whoever runs `up` may have a umask that shuts the engines' workers out.
     os.umask(0o022)
     settings = _settings(told, host_pid)
-    _log_to(settings.directory / "node.log")
+    log = settings.directory / "node.log"
+    _log_to(log)
     namespaces.mount_proc()
     try:
-        asyncio.run(app.run_node(settings, report=_report))
+        asyncio.run(_run(settings, log))
     except BaseException as failure:
         _report(_failed(failure))
         raise SystemExit(1) from failure
+
+
+async def _run(settings: app.NodeSettings, log: Path) -> None:
+    async with asyncio.TaskGroup() as tasks:
+        bounding = tasks.create_task(_bounding(log), name="node.log")
+        await app.run_node(settings, report=_report)
+        bounding.cancel()
+
+
+async def _bounding(log: Path) -> None:
+    while True:
+        await asyncio.sleep(LOOK_S)
+        # A full disk lets no file grow; one that is gone needs no care.
+        with contextlib.suppress(OSError):
+            logs.bound(log)
 
 
 def _settings(told: dict[str, Any], host_pid: int) -> app.NodeSettings:

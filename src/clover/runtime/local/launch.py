@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from clover.errors import HostError, Problem
+from clover.runtime.local import logs
 
 Event = dict[str, Any]
 """`{"event": "progress" | "ready" | "failed", ...}`."""
@@ -65,7 +66,7 @@ class StartingNode:
 
     def _last_words(self, log: Path) -> list[str]:
         self.words.seek(0)
-        text = self.words.read() + (log.read_bytes() if log.exists() else b"")
+        text = self.words.read() + logs.read(log)
         return text.decode("utf-8", "replace").strip().splitlines()[-12:]
 
 

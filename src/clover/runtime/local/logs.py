@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections import deque
 from pathlib import Path
 
@@ -58,7 +60,29 @@ class Log:
 
     def _rotate(self) -> None:
         # The old file stays open until there is a new one: if that cannot be made, lines go on where they went.
-        self._path.replace(self._path.with_suffix(".log.1"))
+        self._path.replace(_older(self._path))
         fresh = self._path.open("ab", buffering=0)
         self._file.close()
         self._file = fresh
+
+
+def read(path: Path) -> bytes:
+    """Return what is in a log, that from before it began anew included; nothing when there is none."""
+    return b"".join(part.read_bytes() for part in (_older(path), path) if part.exists())
+
+
+def bound(path: Path) -> None:
+    """
+    Empty a file that several processes append to, if it has grown too large; `.1` has what was in it.
+
+    They go on writing to the same file, which therefore cannot be renamed.
+    """
+    with path.open("r+b") as file:
+        if os.fstat(file.fileno()).st_size > FILE_BYTES:
+            _older(path).touch(mode=0o600)
+            shutil.copyfile(path, _older(path))
+            file.truncate(0)
+
+
+def _older(path: Path) -> Path:
+    return path.with_suffix(".log.1")

@@ -76,3 +76,24 @@ def test_a_folder_that_is_gone_when_a_file_is_full_stops_nothing(tmp_path, monke
 
         assert [log.write(b"0123456789 %d\n" % number) for number in (1, 2)] == [b"0123456789 1\n", b"0123456789 2\n"]
         assert log.last_lines().endswith("2")
+
+
+def test_a_file_that_others_append_to_is_emptied_when_it_is_full_and_they_write_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(logs, "FILE_BYTES", 10)
+    path = tmp_path / "node.log"
+    with path.open("ab", buffering=0) as other:
+        for text in (b"0123456789", b"x\n", b"last words\n"):
+            other.write(text)
+            logs.bound(path)
+
+    assert (path.read_bytes(), (tmp_path / "node.log.1").read_bytes()) == (b"", b"last words\n")
+    assert (tmp_path / "node.log.1").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_said_before_a_file_began_anew_is_read_with_it(tmp_path):
+    path = tmp_path / "node.log"
+    assert logs.read(path) == b""
+    (tmp_path / "node.log.1").write_bytes(b"before\n")
+    path.write_bytes(b"after\n")
+
+    assert logs.read(path) == b"before\nafter\n"
