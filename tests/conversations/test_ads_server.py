@@ -82,7 +82,7 @@ async def test_a_push_is_acknowledged_when_the_proxy_has_said_so(directory):
         await call.write(delta("", TABLES, resource_names_subscribe=["http.8080"]))
         tables = await call.read()
         await call.write(delta("", TABLES, response_nonce=tables.nonce))
-        result = await control.acknowledged(generation, timeout_s=5)
+        result = await control.acknowledged(generation, timeout_s=30)
 
     assert (result.generation, result.accepted, result.pending) == (1, ("gateway",), ())
     assert [resource.name for resource in tables.resources] == ["http.8080"]
@@ -105,12 +105,12 @@ async def test_a_proxy_that_leaves_is_not_waited_for(directory):
             await call.write(delta("gateway"))
             await call.read()
             async with asyncio.TaskGroup() as tasks:
-                waiting = tasks.create_task(control.acknowledged(generation, timeout_s=5))
+                waiting = tasks.create_task(control.acknowledged(generation, timeout_s=30))
                 call.cancel()
         result = waiting.result()
 
     assert result.disconnected == ("gateway",)
-    assert result.elapsed_ms < 4000
+    assert result.elapsed_ms < 20_000
 
 
 async def test_a_socket_that_cannot_be_opened_is_a_problem_and_not_a_traceback(directory):

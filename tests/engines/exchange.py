@@ -28,7 +28,7 @@ def get(port: int, path: str = "/", *, method: str = "GET", body: bytes | None =
     traceparent = f"00-{trace_id}-{secrets.token_hex(8)}-01"
     sent = {"Host": HOST, "traceparent": traceparent, "User-Agent": "Mozilla/5.0", "Accept": "*/*"}
     sent.update({name.replace("_", "-"): value for name, value in headers.items()})
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method, path, body=body, headers=sent)
         response = connection.getresponse()
@@ -45,7 +45,7 @@ def get(port: int, path: str = "/", *, method: str = "GET", body: bytes | None =
 
 def raw(port: int, request: bytes, *, half_close: bool = False) -> bytes:
     """Send bytes as they are and return all that comes back; half-closed, nginx takes the client to be gone."""
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(request)
         if half_close:
             connection.shutdown(socket.SHUT_WR)

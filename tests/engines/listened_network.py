@@ -28,7 +28,7 @@ with socket.socket(fileno=int(sys.argv[1])) as orders:
         deadline = time.monotonic() + 10
         while True:
             try:
-                made = socket.create_connection(("127.0.0.1", port), source_address=(source, 0), timeout=10)
+                made = socket.create_connection(("127.0.0.1", port), source_address=(source, 0), timeout=30)
                 break
             except ConnectionRefusedError:
                 if time.monotonic() > deadline:
@@ -93,7 +93,7 @@ def network() -> Iterator[Network]:
             yield Network(("nsenter", *inside, "--"), ours)
         finally:
             ours.close()
-            holder.wait(timeout=5)
+            holder.wait(timeout=30)
 
 
 def copy(connection: http.client.HTTPConnection, path: str = "/", *, method: str = "GET", body: bytes | None = None,

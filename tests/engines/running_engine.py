@@ -21,8 +21,8 @@ from clover.spec.chain import FunctionType
 from clover.spec.configuration import MODELS, Backend, Configuration
 from harness.ports import free_port
 
-READY_S = 10.0
-LINE_S = 5.0
+READY_S = LINE_S = STOP_S = 60.0
+"""Patience with a busy machine: an idle one takes a fraction of a second."""
 
 
 def backend(port: int, *, host: str = "127.0.0.1", weight: int = 1, state: str = "ready") -> Backend:
@@ -222,9 +222,9 @@ class Engine:
     def stop(self) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(timeout=5)
+        self.process.wait(timeout=STOP_S)
         remove_shared_memory(self.process.pid)
-        self._reader.join(timeout=5)
+        self._reader.join(timeout=STOP_S)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -232,7 +232,7 @@ class Engine:
 def connect(program: Program | Companion, directory: Path) -> None:
     """Connect to where the program says that it is ready; OSError if it is not yet."""
     if program.ready_port is not None:
-        socket.create_connection(("127.0.0.1", program.ready_port), timeout=1).close()
+        socket.create_connection(("127.0.0.1", program.ready_port), timeout=10).close()
     if isinstance(program, Program) and program.ready_socket is not None:
         folder = os.open((directory / program.ready_socket).parent, os.O_RDONLY | os.O_DIRECTORY)
         try:  # the whole path may be longer than the name of a socket can be
@@ -264,7 +264,7 @@ def running(
     with contextlib.ExitStack() as stack:
         for companion in program.companions:
             helper = start(companion.process, program, directory, *prefix, output=write_end)
-            stack.callback(helper.wait, timeout=5)
+            stack.callback(helper.wait, timeout=STOP_S)
             stack.callback(os.killpg, helper.pid, signal.SIGKILL)
         process = start(program.process, program, directory, *prefix, output=write_end)
         os.close(write_end)

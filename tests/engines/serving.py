@@ -50,9 +50,9 @@ def answering(handle: Callable, *, raw: bool = False) -> Iterator[int]:
             yield server.getsockname()[1]
         finally:
             server.shutdown(socket.SHUT_RDWR)
-            accepting.join(timeout=5)
+            accepting.join(timeout=30)
             for connection in connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
             for thread in threads:
-                thread.join(timeout=5)
+                thread.join(timeout=30)

@@ -185,7 +185,7 @@ class Client:
     """A connection that stays open, made by the sidecar on behalf of clients."""
 
     def __init__(self, port: int) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(SIDECAR, 0))
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(SIDECAR, 0))
 
     def get(self, client: str, path: str = "/") -> tuple[int, str, str]:
         """Return status, text and traceparent."""

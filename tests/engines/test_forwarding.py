@@ -44,7 +44,7 @@ def listening(handle) -> Iterator[int]:
         thread.start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(timeout=5)
+        thread.join(timeout=30)
 
 
 def head(connection: socket.socket) -> bytes:
@@ -79,7 +79,7 @@ def echo_upgraded(connection: socket.socket) -> None:
 def test_a_websocket_passes_in_both_directions(start, kind):
     with listening(echo_upgraded) as port:
         engine = start(*FORWARDING[kind], port, name=f"{kind}-ws")
-        with socket.create_connection(("127.0.0.1", engine.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", engine.port), timeout=30) as client:
             client.sendall(
                 b"GET /chat HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n"
                 b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -106,7 +106,7 @@ def refuse_h2c(connection: socket.socket) -> None:
 def test_an_upgrade_to_h2c_does_not_pass_an_nginx(start, kind):
     with listening(refuse_h2c) as port:
         engine = start(*FORWARDING[kind], port, name=f"{kind}-h2c")
-        with socket.create_connection(("127.0.0.1", engine.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", engine.port), timeout=30) as client:
             client.sendall(
                 b"GET / HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n"
                 b"Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAARAAAAA\r\n\r\n"
@@ -129,7 +129,7 @@ def test_the_first_part_of_an_answer_arrives_before_the_second_is_made(start, ki
 
     with listening(two_parts) as port:
         engine = start(*FORWARDING[kind], port, name=f"{kind}-stream")
-        with socket.create_connection(("127.0.0.1", engine.port), timeout=5) as client:
+        with socket.create_connection(("127.0.0.1", engine.port), timeout=30) as client:
             client.sendall(b"GET / HTTP/1.1\r\nHost: a.example\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n")
             answer = b""
             while not answer.endswith(b"first "):
@@ -165,7 +165,7 @@ def test_a_cache_serves_what_it_has_when_its_server_is_gone(start):
     cache = start(*FORWARDING["cache"], server.port, name="cache-stale")
     first = get(cache.port, "/bytes/1k")
     os.killpg(server.process.pid, signal.SIGKILL)
-    server.process.wait(timeout=5)
+    server.process.wait(timeout=30)
 
     second = get(cache.port, "/bytes/1k")
 

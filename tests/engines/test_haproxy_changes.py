@@ -54,7 +54,7 @@ async def apply(balancer: Engine, *backends: Backend, algorithm: str = "round-ro
 
 async def workers(balancer: Engine, wanted: Callable[[reports.Workers], object] = lambda _: True) -> reports.Workers:
     """Return what the master says as soon as it is wanted; after each start and reload it is mute for a moment."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while True:
             with contextlib.suppress(EngineDownError):
                 found = reports.workers_from(await ask(balancer.directory / "master.sock", "show proc"))
@@ -69,7 +69,7 @@ async def running_request(balancer: Engine, backend_port: int) -> AsyncIterator[
     async with asyncio.TaskGroup() as tasks:
         request = tasks.create_task(asyncio.to_thread(get, balancer.port, "/"))
         name = f"127.0.0.1:{backend_port}"
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while True:
                 if (await balancer.way(BALANCER).backends(balancer.settings))[name].active:
                     break
@@ -222,7 +222,7 @@ class TestByAReload:
         assert generations == [1, 2]
 
     async def test_a_worker_leaves_when_its_last_connection_has_carried_one_more_request(self, balancer, servers):
-        with socket.create_connection(("127.0.0.1", balancer.port), timeout=5) as idle:
+        with socket.create_connection(("127.0.0.1", balancer.port), timeout=30) as idle:
             idle.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert idle.recv(65536).startswith(b"HTTP/1.1 200")
             (before,) = (await workers(balancer)).current
@@ -387,7 +387,7 @@ def replace_weight(one: Backend, weight: int) -> Backend:
 
 def served_to(balancer: Engine, client: str) -> str:
     """Return which server answers a client whose request comes from the sidecar's address."""
-    with socket.create_connection(("127.0.0.1", balancer.port), timeout=5, source_address=("127.0.0.6", 0)) as one:
+    with socket.create_connection(("127.0.0.1", balancer.port), timeout=30, source_address=("127.0.0.6", 0)) as one:
         one.sendall(
             f"GET /headers HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {client}\r\nConnection: close\r\n\r\n".encode()
         )

@@ -131,7 +131,7 @@ def echo(start):
 )
 def test_the_client_is_the_last_address_that_is_no_sidecars(echo: Engine, sent, client):
     before = len(echo.accesses(0))
-    with socket.create_connection(("127.0.0.1", echo.port), timeout=5, source_address=(SIDECAR, 0)) as connection:
+    with socket.create_connection(("127.0.0.1", echo.port), timeout=30, source_address=(SIDECAR, 0)) as connection:
         headers = "".join(f"X-Forwarded-For: {line}\r\n" for line in sent)
         connection.sendall(f"GET / HTTP/1.1\r\nHost: a\r\n{headers}Connection: close\r\n\r\n".encode())
         answer = b""

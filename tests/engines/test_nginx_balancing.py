@@ -44,7 +44,7 @@ def served(balancer: Engine, count: int) -> Counter[str]:
 
 def through_a_sidecar(port: int, *, forwarded_for: str | None) -> str:
     """Return which server answers a request that comes from the sidecar's address."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10, source_address=(SIDECAR, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30, source_address=(SIDECAR, 0))
     with contextlib.closing(connection):
         connection.request("GET", "/headers", headers={"X-Forwarded-For": forwarded_for} if forwarded_for else {})
         response = connection.getresponse()
@@ -123,7 +123,9 @@ def test_the_client_is_the_last_address_that_is_no_sidecars_and_the_next_hop_fin
 ):
     with echo() as port:
         engine = start(FunctionType.LOAD_BALANCER, "nginx", port, name="client")
-        with socket.create_connection(("127.0.0.1", engine.port), timeout=5, source_address=(SIDECAR, 0)) as connection:
+        with socket.create_connection(
+            ("127.0.0.1", engine.port), timeout=30, source_address=(SIDECAR, 0)
+        ) as connection:
             header = f"X-Forwarded-For: {sent}\r\n" if sent else ""
             connection.sendall(f"GET / HTTP/1.1\r\nHost: a\r\n{header}Connection: close\r\n\r\n".encode())
             answer = b""

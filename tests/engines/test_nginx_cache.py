@@ -102,7 +102,7 @@ def test_an_answer_that_is_on_its_way_is_purged_when_it_is_there(start):
 
         assert purge(cache, path="/slow") == 1
 
-        client.join(timeout=5)
+        client.join(timeout=30)
         assert kept(cache) == []
 
 

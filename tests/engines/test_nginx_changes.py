@@ -72,7 +72,7 @@ async def test_an_nginx_that_is_gone_is_down(start, servers):
     balancer = start(FunctionType.LOAD_BALANCER, "nginx", servers[0].port, name="lb-killed")
     way = balancer.way(BALANCER)
     os.killpg(balancer.process.pid, signal.SIGKILL)
-    balancer.process.wait(timeout=5)
+    balancer.process.wait(timeout=30)
 
     for attempt in (
         way.change(balancer.settings, balancer.settings),
@@ -108,7 +108,7 @@ async def test_statistics_count_requests_across_reloads(start, servers):
 
 
 def told_to_close(port: int) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
         connection.sendall(b"GET /headers HTTP/1.1\r\nHost: a\r\n\r\n")
         return b"\r\nconnection: close\r\n" in connection.recv(65536).lower()
 
@@ -155,8 +155,8 @@ def test_a_slow_answer_and_a_websocket_outlive_a_change(start, servers):
     with answering(slow, raw=True) as port:
         balancer = start(FunctionType.LOAD_BALANCER, "nginx", port, name="slow")
         with (
-            socket.create_connection(("127.0.0.1", balancer.port), timeout=20) as chat,
-            socket.create_connection(("127.0.0.1", balancer.port), timeout=20) as client,
+            socket.create_connection(("127.0.0.1", balancer.port), timeout=30) as chat,
+            socket.create_connection(("127.0.0.1", balancer.port), timeout=30) as client,
         ):
             chat.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
             assert chat.recv(4096).startswith(b"HTTP/1.1 101 ")
@@ -179,7 +179,7 @@ def test_clients_that_close_connections_when_asked_to_lose_no_request_whatever_i
     done, answered, lost = threading.Event(), [], []
 
     def client() -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", balancer.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", balancer.port, timeout=30)
         while not done.is_set():
             try:
                 connection.request("POST", "/status/200", body=b"x" * 100)
@@ -203,6 +203,6 @@ def test_clients_that_close_connections_when_asked_to_lose_no_request_whatever_i
     finally:
         done.set()
         for thread in clients:
-            thread.join(timeout=20)
+            thread.join(timeout=30)
     assert lost == []
     assert set(answered) == {200}

@@ -276,7 +276,7 @@ async def test_a_suricata_that_was_killed_is_down_and_started_again_goes_on(ears
     connection = ears.net.connection(engine.port)
     copy(connection)
     os.kill(engine.process.pid, signal.SIGKILL)
-    engine.process.wait(timeout=5)
+    engine.process.wait(timeout=30)
 
     with pytest.raises(EngineDownError, match="suricata cannot be reached"):
         await way.confirm(engine.settings, How.NONE)
@@ -296,7 +296,7 @@ async def test_a_suricata_that_was_killed_is_down_and_started_again_goes_on(ears
             assert [alert.rule_id for alert in ears.of(trace_id)] == [1]
     finally:
         os.killpg(again.pid, signal.SIGKILL)
-        again.wait(timeout=5)
+        again.wait(timeout=30)
 
 
 async def test_its_counters_are_those_of_what_it_has_seen(ears):

@@ -102,7 +102,7 @@ def answering(answer) -> Iterator[tuple[int, list[bytes]]]:
         thread.start()
         yield server.getsockname()[1], heads
         server.shutdown(socket.SHUT_RDWR)
-        thread.join(timeout=5)
+        thread.join(timeout=30)
 
 
 def ok(body: bytes, *lines: bytes, status: bytes = b"200 OK") -> bytes:
@@ -444,7 +444,7 @@ async def test_a_varnish_that_is_started_again_works_by_the_generation_in_force(
         settings = cache.settings
         way = cache.way(DRIVER)
         os.killpg(cache.process.pid, signal.SIGKILL)
-        cache.process.wait(timeout=5)
+        cache.process.wait(timeout=30)
         for attempt in (way.change(settings, settings), way.confirm(settings, How.RUNTIME), way.statistics()):
             with pytest.raises(EngineDownError):
                 await attempt
@@ -492,7 +492,7 @@ def test_a_hundred_changes_under_load_lose_nothing(tmp_path, servers):
                 asyncio.run(_confirmed(cache.way(DRIVER), cache.settings, after))
                 cache.settings = after
         requests.check_nothing_was_lost()
-        served = {entry.generation for entry in cache.accesses(requests.sent, within_s=10)}
+        served = {entry.generation for entry in cache.accesses(requests.sent)}
         assert len(served) > 50
 
 

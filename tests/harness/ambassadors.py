@@ -37,7 +37,7 @@ from clover.spec.chain import FunctionType
 from clover.spec.configuration import MODELS
 
 PORT, CONTROL_PORT = 9180, 50054
-WAIT_S = 15.0
+WAIT_S = 60.0
 SERVERS = {"web-1": 9001, "web-2": 9002, "web-3": 9003}
 """Servers that answer with their name."""
 _SERVERS_CONFIGURATION = """
@@ -106,7 +106,7 @@ class Copy:
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
-    def wait(self, timeout_s: float = 15.0) -> None:
+    def wait(self, timeout_s: float = WAIT_S) -> None:
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -361,7 +361,7 @@ class Controlled:
     def fetch(self, path: str = "/", *, method: str = "GET", host: str = "chain.test") -> tuple[int, str]:
         """Return the status and the body of an answer of the function itself."""
         with namespaces.socket_in(self.network.path) as connection:
-            connection.settimeout(5)
+            connection.settimeout(30)
             connection.connect(("127.0.0.1", PORT))
             connection.sendall(f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             parts = []
@@ -511,7 +511,7 @@ def wait_until(true: Callable[[], bool], *, what: Callable[[], str] = str) -> No
 
 def _accepts(network: Network, port: int) -> bool:
     with namespaces.socket_in(network.path) as connection:
-        connection.settimeout(1)
+        connection.settimeout(10)
         return connection.connect_ex(("127.0.0.1", port)) == 0
 
 

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 def http_answer(question):
     parts = urlsplit(question["url"])
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=15)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
     try:
         connection.connect()
         if parts.scheme == "https":
@@ -77,7 +77,7 @@ def grpc_answer(question):
     with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
         call = channel.unary_unary(f"/{method}")
         try:
-            call(b"", timeout=10, metadata=tuple(question.get("headers", {}).items()))
+            call(b"", timeout=30, metadata=tuple(question.get("headers", {}).items()))
         except grpc.RpcError as failure:
             return {"end": failure.code().name, "body": failure.details()}
     return {"end": "OK", "body": ""}

@@ -21,7 +21,7 @@ class Backend:
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     """Set with every request."""
 
-    async def got(self, count: int, *, within_s: float = 10.0) -> None:
+    async def got(self, count: int, *, within_s: float = 30.0) -> None:
         """Wait until `count` requests have come."""
         async with asyncio.timeout(within_s):
             while len(self.asked) < count:

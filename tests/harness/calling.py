@@ -10,7 +10,7 @@ def status_of(target, method):
     with grpc.insecure_channel(target) as channel:
         call = channel.unary_unary(f"/clover.control.v1.Ambassador/{method}")
         try:
-            call(b"", timeout=15)
+            call(b"", timeout=30)
         except grpc.RpcError as failure:
             return {"code": failure.code().name, "details": failure.details()}
     return {"code": "OK", "details": ""}

@@ -120,7 +120,7 @@ def get(
     """Make one HTTP request on a connection of its own, from the address `source` ('': whichever)."""
     parts = urlsplit(url)
     origin = (source, 0) if source else None
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=15, source_address=origin)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30, source_address=origin)
     try:
         connection.request(method, path, body=body, headers=dict(headers or {}))
         response = connection.getresponse()
@@ -133,7 +133,7 @@ def get(
         connection.close()
 
 
-def eventually(question: Callable[[], T | None], *, within_s: float = 15.0, what: str = "it") -> T:
+def eventually(question: Callable[[], T | None], *, within_s: float = 60.0, what: str = "it") -> T:
     """Ask until the answer is true, and return it; fail when that takes too long."""
     deadline = time.monotonic() + within_s
     while True:

@@ -148,7 +148,7 @@ def validated(text: str, directory: Path) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     return "" if done.returncode == 0 else done.stderr + done.stdout
 
@@ -174,7 +174,7 @@ async def fetch(port: int, path: str = "/", *, host: str = "127.0.0.1", method: 
     given = {"host": host, "connection": "close"} | {name.replace("_", "-"): value for name, value in headers.items()}
     head = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             writer.write(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode())
             top = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").strip()
             status, *lines = top.split("\r\n")
@@ -221,7 +221,7 @@ class Proxy:
 
     async def started(self) -> None:
         """Wait until it is up, whether it has found its control plane or not."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while not self.admin_socket.exists():  # noqa: ASYNC110 -- it gives no other sign of life
                 await asyncio.sleep(0.005)
 
@@ -231,7 +231,7 @@ class Proxy:
 
     def _ask(self, path: str, method: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(10)
+            connection.settimeout(30)
             connection.connect(str(self.admin_socket))
             client = http.client.HTTPConnection("admin")
             client.sock = connection

@@ -44,7 +44,7 @@ async def ask(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = len(_REQUEST).to_bytes(3, "big") + bytes((_HEADERS, _ENDS)) + (1).to_bytes(4, "big")
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             writer.write(_PREFACE + _frame(_SETTINGS) + head + _REQUEST)
             kind = _SETTINGS
             while kind != _HEADERS:

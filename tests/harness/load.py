@@ -39,7 +39,7 @@ class Load:
         assert set(self.statuses) == {200}, self.statuses
         assert self.answered == self.sent > 0
 
-    def wait_for(self, count: int, *, seconds: float = 30) -> None:
+    def wait_for(self, count: int, *, seconds: float = 60) -> None:
         """Return once so many requests more are answered."""
         wanted = self.answered + count
         deadline = time.monotonic() + seconds
@@ -59,7 +59,7 @@ def running(url: str, *, rate: float = 200, token: str = "load", posts: bool = T
         yield load
     finally:
         load._stop.set()
-        thread.join(60)
+        thread.join(90)
         assert not thread.is_alive()
 
 
@@ -86,7 +86,7 @@ async def _on_one_connection(
         await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
         load.sent += 1
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(40):
                 streams = streams or await asyncio.open_connection(address.hostname, address.port)
                 status, stays = await _exchange(*streams, load.token, number, posts=posts)
             load.statuses[status] += 1

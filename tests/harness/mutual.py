@@ -169,7 +169,7 @@ async def say(port: int, text: bytes, *, until: bytes) -> bytes:
     """Send bytes over a connection of their own and return the answer, up to `until` or the end."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             writer.write(text)
             answer = b""
             while until not in answer and (more := await reader.read(4096)):

@@ -42,7 +42,7 @@ class Received:
 
     async def until(self, enough: Callable[[Received], bool]) -> None:
         """Wait until `enough` holds."""
-        async with asyncio.timeout(10), self._news:
+        async with asyncio.timeout(30), self._news:
             await self._news.wait_for(lambda: enough(self))
 
     async def export_spans(self, request, _context):

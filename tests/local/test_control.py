@@ -194,7 +194,8 @@ def test_route_rules_act_on_one_method_of_the_control_interface(changing, rule, 
     command.ok("apply", "-", stdin=CONTROL_POLICY.format(rule=rule))
     try:
         assert check(agent.call("web-2", "Get"))
-        assert agent.call("web-2", "ListFiles")["took"] < 1000
+        # A busy machine may take longer than the delay now and then; a call that is delayed always does.
+        eventually(lambda: agent.call("web-2", "ListFiles")["took"] < 1000, what="a call that is not delayed")
     finally:
         command.ok("delete", "virtualservice/web-2")
     assert agent.ok("web-2", "Get")["workload"] == "web-2"

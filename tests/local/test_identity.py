@@ -21,7 +21,7 @@ kind: Chain
 metadata: {name: known}
 spec:
   gateway: {to: waf}
-  mesh: {certificateLifetime: 4s}
+  mesh: {certificateLifetime: 8s}
   functions:
     waf: {type: firewall, to: lb, mirrorTo: ids}
     ids: {type: ids}
@@ -40,7 +40,7 @@ print(connection.getresponse().status)
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    """A chain whose certificates live for four seconds."""
+    """A chain whose certificates live for eight seconds: renewed after less than four, with time for a busy machine."""
     file = tmp_path_factory.mktemp("chain") / "chain.yaml"
     file.write_text(CHAIN)
     with chains.clover() as command:

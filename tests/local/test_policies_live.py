@@ -38,8 +38,8 @@ ASKS = {"from", "get", "tcp", "grpc", "headers", "method", "data", "token", "cou
 SPEAKS = {"send", "then_send", "until", "within_s"}
 EXPECTS = {"status", "header", "body", "without", "backend", "backends", "end", "received", "record", "trace", "lost"}
 """What a question can say, together."""
-PATIENCE_S = 5
-TOLD_S = 12
+PATIENCE_S = 20
+TOLD_S, ASKED_AGAIN_S = 40, 3
 CREDENTIALS = {"shop": "shop.example", "pay": "pay.example", "client": "client.example", "inside": "inside.example"}
 """Folders of certificates beside the chain, and the names in them."""
 
@@ -191,7 +191,7 @@ def answered(mesh, questions, *, patience_s):
     left = questions
     for last in (False, False, True):
         asked = [within(patience_s, partial(answer, mesh, question)) for question in left]
-        deadline = time.monotonic() + (TOLD_S if last else TOLD_S / 4)
+        deadline = time.monotonic() + (TOLD_S if last else ASKED_AGAIN_S)
         while asked and (asked := [one for one in asked if not is_told(mesh, *one)]) and time.monotonic() < deadline:
             time.sleep(0.05)
         left = [question for question, *_ in asked]

@@ -71,7 +71,7 @@ def test_both_versions_of_the_load_balancer_serve_and_each_takes_its_own_path(sd
         seen[versions.pop()] = {span["service"] for span in trace["spans"]}
         return len(seen) == 2
 
-    eventually(both, within_s=60)
+    eventually(both)
     assert "web-cache" in seen["v1"]
     assert "web-cache" not in seen["v2"]
     assert seen["v2"] & {"clover-server4", "clover-server5"}

@@ -99,7 +99,7 @@ async def test_when_the_warm_process_dies_its_copies_go_on_and_the_next_order_st
 
     os.kill(warm._process.pid, signal.SIGKILL)
     await warm._process.wait()
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while warm._socket is not None:  # noqa: ASYNC110 - it hears of the end with the next turn of the loop
             await asyncio.sleep(0)
     assert child.returncode is None
