@@ -116,7 +116,7 @@ def test_a_function_gets_neither_a_key_nor_into_who_has_one(chain):
     tried = json.loads(get(chain.gateway, "/").body)
 
     assert len(tried) == 11
-    assert tried.pop("comes to the door") == "ConnectionResetError"
+    assert tried.pop("comes to the door") in ("ConnectionResetError", "BrokenPipeError")
     assert {name: how for name, how in tried.items() if how != "PermissionError"} == {}
 
 
