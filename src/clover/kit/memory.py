@@ -17,6 +17,9 @@ _MOST = 200_000
 """How many results of one function are remembered at most, should nobody ever forget."""
 
 
+_UNKNOWN = object()
+
+
 class _Memory:
     """Results that were asked for since the last turn, and in the time before it."""
 
@@ -91,9 +94,13 @@ def _remembering(function: _Function, key_of: Callable[[tuple[Any, ...], dict[st
     @wraps(function)
     def asked(*arguments: Any, **named: Any) -> Any:
         key = key_of(arguments, named)
-        if key in memory.recent:
-            return memory.recent[key]
-        result = memory.before[key] if key in memory.before else function(*arguments, **named)
+        # Another thread may turn at any moment: each is looked at once.
+        result = memory.recent.get(key, _UNKNOWN)
+        if result is not _UNKNOWN:
+            return result
+        result = memory.before.get(key, _UNKNOWN)
+        if result is _UNKNOWN:
+            result = function(*arguments, **named)
         if len(memory.recent) >= _MOST:
             memory.turn()
         memory.recent[key] = result

@@ -14,13 +14,15 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from clover.errors import DocumentError, HostError, MeshError, Problem, errors_only
-from clover.kit import memory
+from clover.errors import DocumentError, MeshError, Problem, errors_only
+from clover.kit.aside import aside
 from clover.kit.documents import Document
-from clover.mesh import ir, snapshot, translate
+from clover.mesh import snapshot
 from clover.mesh.certificates import Authority, Svid
+from clover.mesh.compiler import NO_ORIGINS, Compiler, Input
 from clover.mesh.credential_files import CredentialFiles
 from clover.mesh.credential_watch import CredentialWatch
+from clover.mesh.identities import Identities
 from clover.mesh.istio import validate
 from clover.mesh.istio.finding import cut, nearest
 from clover.mesh.istio.outside import names_of, with_entries
@@ -30,9 +32,7 @@ from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import KINDS, Resource, full_kind, key
 from clover.mesh.server import Server
 from clover.mesh.snapshot import Snapshot
-from clover.mesh.translate import reach
 from clover.mesh.xds import resource as xds_resource
-from clover.mesh.xds import secrets, ways
 from clover.mesh.xds.resource import SECRET
 from clover.mesh.xds.settings import Settings
 from clover.mesh.xds.ways import Way, ways_of
@@ -114,14 +114,11 @@ class Controller:
         self._reach = reach
         """Makes endpoints outside, and no others, reachable from the workloads; raises if it cannot. None: they are."""
         self._reached = _NOTHING
-        self._authority = authority
-        """Signs the proxies' identities; None: they have none."""
-        self._lifetime_s = certificate_lifetime_s
-        self._svids: dict[str, Svid] = {}
-        """By node: a key belongs to one workload."""
-        self._files = CredentialFiles(folder)
-        """Certificates that policies name; relative paths begin at `folder`, that of the chain file."""
-        self._watch = CredentialWatch(self._files)
+        self._identities = Identities(authority, lifetime_s=certificate_lifetime_s)
+        # Certificates that policies name; relative paths begin at `folder`, that of the chain file.
+        files = CredentialFiles(folder)
+        self._watch = CredentialWatch(files)
+        self._compiler = Compiler(settings=settings, identities=self._identities, files=files)
         self._snapshots: Mapping[str, Snapshot] = {}
         self._generation = 0
         self._changing = asyncio.Lock()
@@ -134,7 +131,7 @@ class Controller:
 
     async def start(self) -> None:
         """Send every proxy its first configuration. Raises DocumentError if the chain itself does not translate."""
-        snapshots, _ = self._compile(self._registry, self._resources, {})
+        snapshots, _ = await self._compiled(self._resources)
         self._generation = self._send(snapshots)
 
     async def publish(self) -> None:
@@ -224,25 +221,26 @@ class Controller:
             await self._readiness_changed.wait()
             self._readiness_changed.clear()
             async with self._changing:
-                snapshots, _ = self._compile(self._registry, self._resources, {}, reread=False)
+                snapshots, _ = await self._compiled(self._resources, reread=False)
                 self._send(snapshots)
 
     async def renew_certificates(self) -> None:
         """Give every proxy a new certificate before half of the life of its old one is over; runs until cancelled."""
-        while self._svids:
-            due_s = min(svid.renew_at for svid in self._svids.values()) - time.time()
+        while identities := self._identities.in_force:
+            due_s = min(svid.renew_at for svid in identities.values()) - time.time()
             # A machine that is put to sleep stops the clock that `sleep` goes by; certificates grow old all the same.
             await asyncio.sleep(min(max(due_s, 0.0), _LOOKED_AT_S))
             if due_s > _LOOKED_AT_S:
                 continue
             async with self._changing:
-                self._forget_old_identities()
-                self._send(
-                    {
-                        node: snapshot.with_secrets(known, self._secrets(known.proxy).values())
-                        for node, known in self._snapshots.items()
-                    }
-                )
+                self._send(await aside(self._with_new_identities))
+
+    def _with_new_identities(self) -> dict[str, Snapshot]:
+        self._identities.renew()
+        return {
+            node: snapshot.with_secrets(known, self._identities.secrets(known.proxy))
+            for node, known in self._snapshots.items()
+        }
 
     async def follow_files(self) -> None:
         """Let proxies serve certificates anew soon after their files have changed; runs until cancelled."""
@@ -269,26 +267,7 @@ class Controller:
     @property
     def identities(self) -> Mapping[str, Svid]:
         """The identities in force, by proxy."""
-        return dict(self._svids)
-
-    def _forget_old_identities(self) -> None:
-        now = time.time()
-        self._svids = {node: svid for node, svid in self._svids.items() if svid.renew_at > now}
-
-    def _secrets(self, proxy: ir.Proxy | None) -> dict[str, xds_resource.Resource]:
-        """Return what a proxy proves its identity with, and what it recognises others by."""
-        if self._authority is None or proxy is None or not proxy.principal:
-            return {}
-        if proxy.node not in self._svids:
-            self._svids[proxy.node] = self._authority.issue(
-                proxy.principal, lifetime_s=self._lifetime_s, now=time.time()
-            )
-        svid = self._svids[proxy.node]
-        found = (
-            secrets.key_pair(secrets.IDENTITY, svid.certificate, svid.private_key),
-            secrets.roots(secrets.ROOTS, self._authority.root),
-        )
-        return {secret.name: secret for secret in found}
+        return self._identities.in_force
 
     async def acknowledged(self, *, timeout_s: float) -> None:
         """Wait until every proxy is there and has accepted what it was sent. Raises MeshError if one has not."""
@@ -314,26 +293,27 @@ class Controller:
         dry_run: bool,
     ) -> Outcome:
         started = time.monotonic()
-        snapshots, warnings = self._compile(self._registry, wanted, origins)
+        snapshots, warnings = await self._compiled(wanted, origins)
         if dry_run:
             return Outcome(changes=changes, warnings=warnings)
         before = self._snapshots
         # An address is opened before its gateway is told, which may fail, and closed when nothing can fail any more.
         old, new = _gateway_addresses(before), _gateway_addresses(snapshots)
         reached, reach = self._reached, self._reach_of(wanted, snapshots)
-        await self._open(reached | reach)
         try:
+            await self._open(reached | reach)
             await self._publish(old | new)
-        except HostError:
-            await self._open(reached)
-            raise
-        generation = self._send(snapshots)
-        result = await self._server.acknowledged(generation, timeout_s=ACKNOWLEDGE_S)
-        if result.problems:
-            self._send(before)
+            generation = self._send(snapshots)
+            result = await self._server.acknowledged(generation, timeout_s=ACKNOWLEDGE_S)
+            if result.problems:
+                raise MeshError(*result.problems)
+        except BaseException:
+            # Whoever does not wait for the end of a change has not made it.
+            if self._snapshots is not before:
+                self._send(before)
             await self._publish(old)
             await self._open(reached)
-            raise MeshError(*result.problems)
+            raise
         self._resources = dict(wanted)
         await self._publish(new)
         await self._open(reach)
@@ -344,37 +324,18 @@ class Controller:
             proxies=len(result.accepted),
         )
 
-    def _compile(
-        self,
-        registry: Registry,
-        resources: Mapping[str, Resource],
-        origins: Mapping[str, Document],
-        *,
-        reread: bool = True,
+    async def _compiled(
+        self, resources: Mapping[str, Resource], origins: Mapping[str, Document] = NO_ORIGINS, *, reread: bool = True
     ) -> tuple[dict[str, Snapshot], tuple[Problem, ...]]:
-        """Return what every proxy is told, and warnings; without `reread`, files are taken to be as they were."""
-        everything = tuple(resources.values())
-        problems = tuple(validate.check(registry, everything, origins=origins))
-        if errors := errors_only(problems):
-            raise DocumentError(*errors)
-        proxies = translate.proxies_from(registry, everything)
-        snapshots = {
-            proxy.node: snapshot.snapshot_from(proxy, self._settings, secrets=self._secrets(proxy).values())
-            for proxy in proxies
-        }
-        needed = snapshot.missing_secrets(snapshots.values())
-        held, faults = self._files.secrets(needed, origins, known={} if reread else self._secrets_in_force())
-        if errors := errors_only(faults):
-            raise DocumentError(*errors)
-        snapshots = {node: snapshot.with_secrets(one, held) for node, one in snapshots.items()}
-        if wrong := tuple(ways.check(proxies, self._settings)):
-            raise DocumentError(*wrong)
-        broken = [problem for one in snapshots.values() for problem in snapshot.check(one)]
-        if broken:
-            raise MeshError(*broken)
-        memory.forget_unused()
-        places = {name: str(document.mark(("metadata", "name"))) for name, document in origins.items()}
-        return snapshots, (*problems, *faults, *reach.check(proxies, places))
+        """Return what every proxy is told, and warnings, without keeping anybody waiting whom the loop serves."""
+        given = Input(
+            registry=self._registry,
+            resources=resources,
+            origins=origins,
+            in_force=self._secrets_in_force(),
+            reread=reread,
+        )
+        return await aside(lambda: self._compiler.snapshots(given))
 
     def _send(self, snapshots: Mapping[str, Snapshot]) -> int:
         self._snapshots = snapshots

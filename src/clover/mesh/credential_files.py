@@ -13,6 +13,7 @@ import ssl
 import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from clover.errors import Problem
@@ -23,6 +24,7 @@ from clover.mesh.xds import secrets
 from clover.mesh.xds.resource import Resource
 
 _LARGEST = 1 << 20
+STILL = "what was read before keeps serving; the files are read again when they change"
 NOTHING_KNOWN: Mapping[str, Resource] = {}
 _BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem")
 """Where distributions keep the authorities that they believe; OpenSSL's own answer is asked first."""
@@ -43,18 +45,24 @@ class CredentialFiles:
         origins: Mapping[str, Document],
         *,
         known: Mapping[str, Resource] = NOTHING_KNOWN,
+        kept: Mapping[str, Resource] = NOTHING_KNOWN,
     ) -> tuple[tuple[Resource, ...], tuple[Problem, ...]]:
         """
         Return the secrets that come from files, by the resources that need each, and what is wrong with the files.
 
-        Those that are `known` are taken as they are, whatever has become of their files.
+        Those that are `known` are taken as they are, whatever has become of their files; those that are `kept`, when
+        their files cannot be used, of which there are warnings then.
         """
         held: list[Resource] = []
         problems: list[Problem] = []
         for name, sources in needed.items():
             found = known.get(name)
             if found is None and (files := credentials.files_of(name)):
-                found = self._secret(name, files, _where(name, sources, origins), problems)
+                wrong: list[Problem] = []
+                found = self._secret(name, files, _where(name, sources, origins), wrong)
+                if found is None and (found := kept.get(name)):
+                    wrong = [_passed_over(problem) for problem in wrong]
+                problems += wrong
             held += [found] if found else []
         return tuple(held), tuple(problems)
 
@@ -102,6 +110,10 @@ class CredentialFiles:
                 reason, hint = f"is no file of at most {_LARGEST >> 20} MiB", ""
         problems.append(Problem(code="CLV4234", where=where, what=f"the file {str(path)!r} {reason}", hint=hint))
         return None
+
+
+def _passed_over(problem: Problem) -> Problem:
+    return replace(problem, hint=STILL, severity="warning") if problem.severity == "error" else problem
 
 
 def _mark(path: Path) -> tuple[int, ...]:

@@ -12,12 +12,11 @@ from datetime import UTC, datetime, timedelta
 
 from clover.errors import Problem, errors_only
 from clover.mesh import credentials
-from clover.mesh.credential_files import CredentialFiles, Marks
+from clover.mesh.credential_files import STILL, CredentialFiles, Marks
 from clover.mesh.xds import secrets
 from clover.mesh.xds.resource import Resource
 
 _SOON = timedelta(days=7)
-_STILL = "what was read before keeps serving; the files are read again when they change"
 
 
 class CredentialWatch:
@@ -49,7 +48,7 @@ class CredentialWatch:
             found += held
             self._faults.pop(name, None)
             if faults := errors_only(problems):
-                self._faults[name] = tuple(replace(fault, hint=_STILL) for fault in faults)
+                self._faults[name] = tuple(replace(fault, hint=STILL) for fault in faults)
         return tuple(found)
 
     def problems(self, in_force: Mapping[str, Resource], *, now: float) -> Iterator[Problem]:

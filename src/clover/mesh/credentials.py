@@ -60,6 +60,14 @@ def files_of(secret: str) -> Files | None:
     return None
 
 
+def words_of(secret: str) -> frozenset[str]:
+    """Return the words by which resources name the files of a secret; none: it comes from no file."""
+    if secret.startswith(_FOLDER):
+        return frozenset((secret.removeprefix(_FOLDER), secret.removeprefix(_FOLDER).removesuffix(_ROOTS_OF_FOLDER)))
+    files = files_of(secret)
+    return frozenset(filter(None, (files.certificates, files.key))) if files else frozenset()
+
+
 def faults_of_pair(certificates: bytes, key: bytes, *, now: float) -> Iterator[str]:
     """Yield why a certificate (PEM, its chain behind it) and a key cannot prove who somebody is."""
     try:
