@@ -10,30 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from clover.cli.answers import SpanAnswer
+from clover.kit import grpc_statuses
 
 FUNCTION, PROXY, NETWORK, WAITING, NOTHING = range(5)
 """What a moment of a hop is spent with."""
-
-
-GRPC_STATUSES = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -180,7 +160,8 @@ def http_status(span: SpanAnswer) -> str:
 def grpc_status(span: SpanAnswer) -> str:
     """Return the gRPC status that a call ended with, by name; '' if the span is no such call."""
     code = attribute(span, "rpc.grpc.status_code", "grpc.status_code")
-    return GRPC_STATUSES[int(code)] if code.isascii() and code.isdigit() and int(code) < len(GRPC_STATUSES) else code
+    names = grpc_statuses.NAMES
+    return names[int(code)] if code.isascii() and code.isdigit() and int(code) < len(names) else code
 
 
 def response_flags(span: SpanAnswer) -> list[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from clover.kit import grpc_statuses
 from clover.mesh import ir
 from clover.mesh.istio import resources
 from clover.mesh.istio.claims import claim_path
 from clover.mesh.istio.headers import HOST_HEADERS
 from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, TrafficPolicy
 from clover.mesh.istio.kinds.virtual_service import (
-    GRPC_STATUSES,
     CorsPolicy,
     Destination,
     HeaderOperations,
@@ -325,7 +325,7 @@ def _fault(fault: HTTPFaultInjection | None) -> ir.Fault | None:
         delay_s=delay.fixed_delay if delay else 0.0,
         delay_percent=delay.share() if delay else 0.0,
         abort_status=(abort.http_status or 0) if abort else 0,
-        abort_grpc_status=GRPC_STATUSES.index(abort.grpc_status) if abort and abort.grpc_status else None,
+        abort_grpc_status=grpc_statuses.NAMES.index(abort.grpc_status) if abort and abort.grpc_status else None,
         abort_percent=abort.share() if abort else 0.0,
     )
 

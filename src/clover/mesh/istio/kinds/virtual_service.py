@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StrictBool, StrictInt, model_validator
 from pydantic_core import PydanticCustomError
 
+from clover.kit import grpc_statuses
 from clover.mesh.istio.durations import Duration
 from clover.mesh.istio.kinds.part import (
     Base64,
@@ -211,30 +212,8 @@ class Delay(Part):
         return self.percentage.value if self.percentage else float(self.percent or 0)
 
 
-GRPC_STATUSES = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-]
-"""In the order of their numbers."""
-
-
 def _grpc_status(name: str) -> str:
-    if name not in GRPC_STATUSES:
+    if name not in grpc_statuses.NAMES:
         raise PydanticCustomError(
             "grpc_status", "{name} is not the name of a gRPC status such as 'UNAVAILABLE'", {"name": repr(name[:40])}
         )
