@@ -108,6 +108,37 @@ async def test_tls_to_a_name_that_nobody_has_is_closed_with_a_record_and_a_flag(
     assert "nobody.example.com cannot be looked up" in capsys.readouterr().out
 
 
+BEGINS_TLS = """
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: wild}
+spec:
+  host: "*.example.com"
+  trafficPolicy: {tls: {mode: SIMPLE, insecureSkipVerify: true}}
+"""
+
+
+async def test_where_the_sidecar_begins_tls_the_server_name_is_that_of_each_request(looked_up, tmp_path):
+    pair = Issuer().issue("*.example.com").write(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair / "tls.crt", pair / "tls.key")
+    said = []
+    context.sni_callback = lambda _, name, __: said.append(name)
+    async with (
+        envoy.echoing(context) as backend,
+        sidecar(entry(backend) + BEGINS_TLS, dialled=80, way_out=True) as (port, received),
+    ):
+        answers = [await envoy.fetch(port, host=f"{name}.example.com") for name in "aba"]
+        nobody = await envoy.fetch(port, host="nobody.example.com")
+        await received.until(lambda got: len(got.logs) == 4)
+
+    assert [answer.status for answer in answers] == [200] * 3
+    assert said == [f"{name}.example.com" for name in "aba"]
+    assert nobody.status == 503
+    assert "UF" in received.logs[-1].attributes["flags"].split(",")
+
+
 @contextlib.asynccontextmanager
 async def greeting_by_tls(issuer, directory):
     """Run a server that says by TLS which name it was asked for."""

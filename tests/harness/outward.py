@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from clover.mesh import server, snapshot
+from clover.mesh import ir, server, snapshot
 from clover.mesh.xds.resource import LISTENER, resource
 from clover.mesh.xds.settings import Settings
 from clover.mesh.xds.ways import ways_of
@@ -69,6 +69,11 @@ async def sidecar(text, *, dialled, way_out=False):
                 await out.follow({})
 
 
+def _believes_whoever_answers(tls):
+    """Tell whether TLS needs no secret, which nobody gives out here."""
+    return isinstance(tls, ir.OriginTls) and not tls.roots and not tls.identity
+
+
 def _bound(proxy, settings, *, dialled, port):
     """Return a proxy's snapshot with one of its listeners bound to loopback, where no interception is needed."""
     (chosen,) = (one for one in proxy.outbound if one.port == dialled)
@@ -77,7 +82,10 @@ def _bound(proxy, settings, *, dialled, port):
         node="http-lb-v1",
         inbound=(),
         outbound=(replace(chosen, address="127.0.0.1", port=port),),
-        clusters=tuple(replace(cluster, tls=None) for cluster in proxy.clusters),
+        clusters=tuple(
+            cluster if _believes_whoever_answers(cluster.tls) else replace(cluster, tls=None)
+            for cluster in proxy.clusters
+        ),
         tables=tuple(table for table in proxy.tables if table.name == chosen.routes),
     )
     whole = snapshot.snapshot_from(wanted, settings)

@@ -40,7 +40,7 @@ def asked_in(head: bytes) -> Asked:
     if version != "HTTP/1.1" or first.count(" ") != 2:
         raise UnreadableError("this is not HTTP/1.1")
     if method == "CONNECT":
-        return Asked(name=_name(target), tunnel=True)
+        return Asked(name=named(target), tunnel=True)
     if not (target == "*" or target.startswith("/")):
         raise UnreadableError(f"{target[:80]!r} is no path")
     if any(line[:1] in " \t" for line in fields):
@@ -48,11 +48,11 @@ def asked_in(head: bytes) -> Asked:
     said = [value for name, _, value in (line.partition(":") for line in fields) if name.lower() == "host"]
     if len(said) != 1:
         raise UnreadableError(f"the request has {len(said)} Host headers")
-    return Asked(name=_name(said[0].strip(" \t")), tunnel=False)
+    return Asked(name=named(said[0].strip(" \t")), tunnel=False)
 
 
-def _name(host: str) -> str:
-    """Return the name in `name` or `name:port`; the port is that of the way."""
+def named(host: str) -> str:
+    """Return the name in `name` or `name:port`; the port is that of the way. Raises UnreadableError."""
     found = _HOST.fullmatch(host)
     if not found or len(found[1]) > _MOST_LETTERS or found[1].rpartition(".")[2].isdigit():
         raise UnreadableError(f"{host[:80]!r} is not a host name")

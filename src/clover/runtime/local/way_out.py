@@ -24,8 +24,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from clover.runtime.local import asked_names, namespaces
-from clover.runtime.local.asked_names import UnreadableError
+from clover.runtime.local import asked_names, client_hello, namespaces
+from clover.runtime.local.asked_names import Asked, UnreadableError
 
 WAYS, CONTROL = "ways.json", "control.sock"
 CONNECT_S = 5.0
@@ -111,19 +111,19 @@ async def carry(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWr
 
 async def _carry_asked(way: Way, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Connect a connection to the name that it asks for; whoever asks for no good name is answered why."""
-    host = way.host
+    host, first = way.host, b""
     try:
         async with asyncio.timeout(ASK_S):
-            head = await reader.readuntil(asked_names.END)
-        asked = asked_names.asked_in(head)
+            first = await reader.readexactly(1)
+            asked, first = await (_asked_by_tls(reader) if first == client_hello.HANDSHAKE else _asked(first, reader))
         if not asked_names.is_below(asked.name, way.host):
             raise UnreadableError(f"{asked.name} is not below {way.host}")
         host = asked.name
         outside = await dial(replace(way, host=asked.name))
     except TimeoutError:
         failure = f"no request within {ASK_S:.0f} s"
-    except asyncio.IncompleteReadError as ended:
-        failure = f"the connection ended within a request, after {len(ended.partial)} bytes"
+    except asyncio.IncompleteReadError:
+        failure = "the connection ended before a name was asked for"
     except asyncio.LimitOverrunError:
         failure = f"the head of the request is longer than {_CHUNK} bytes"
     except (UnreadableError, OSError) as refused:
@@ -131,16 +131,36 @@ async def _carry_asked(way: Way, reader: asyncio.StreamReader, writer: asyncio.S
     else:
         if asked.tunnel:
             writer.write(asked_names.CONNECTED)
-        await _join(outside, reader, writer, first=b"" if asked.tunnel else head)
+        await _join(outside, reader, writer, first=b"" if asked.tunnel else first)
         return
-    print(f"{host}:{way.port}: {failure}", flush=True)
-    await _refuse(f"{host}:{way.port}: {failure}", reader, writer)
+    why = f"{host}:{way.port}: {failure}"
+    print(why, flush=True)
+    by_tls = first.startswith(client_hello.HANDSHAKE)
+    await _refuse(client_hello.UNKNOWN_NAME if by_tls else asked_names.refusal(why), reader, writer)
 
 
-async def _refuse(why: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _asked(first: bytes, reader: asyncio.StreamReader) -> tuple[Asked, bytes]:
+    """Read the head of a request, after its first byte; return it with what it asks for."""
+    head = first + await reader.readuntil(asked_names.END)
+    return asked_names.asked_in(head), head
+
+
+async def _asked_by_tls(reader: asyncio.StreamReader) -> tuple[Asked, bytes]:
+    """Read a ClientHello, after its first byte; return the records in which it came with what it asks for."""
+    records, message, first = b"", b"", client_hello.HANDSHAKE
+    while not client_hello.is_whole(message):
+        head = first + await reader.readexactly(client_hello.RECORD_HEAD - len(first))
+        content = await reader.readexactly(client_hello.record_length(head))
+        records, message, first = records + head + content, message + content, b""
+        if len(records) > _CHUNK:
+            raise UnreadableError(f"the ClientHello is longer than {_CHUNK} bytes")
+    return Asked(name=asked_names.named(client_hello.server_name_in(message)), tunnel=False), records
+
+
+async def _refuse(answer: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Answer why not. What is still being said is heard for a while, or the answer would be lost with it."""
     with contextlib.suppress(OSError):
-        writer.write(asked_names.refusal(why))
+        writer.write(answer)
         writer.write_eof()
         async with asyncio.timeout(ASK_S):
             while await reader.read(_CHUNK):

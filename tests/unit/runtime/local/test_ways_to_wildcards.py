@@ -3,12 +3,13 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from clover.runtime.local import way_out
+from clover.runtime.local import client_hello, way_out
 from clover.runtime.local.way_out import Way, WayOut
 
 
@@ -77,7 +78,7 @@ async def test_connect_is_answered_and_only_what_follows_is_heard(path):
         (b"GET / HTTP/1.1\r\nHost: a.example.org\r\n\r\n", "a.example.org is not below *.example.com"),
         (b"CONNECT a.example.org:443 HTTP/1.1\r\n\r\n", "a.example.org is not below *.example.com"),
         (b"GET / HTTP/1.1\r\n\r\n", "the request has 0 Host headers"),
-        (b"GET / HTT", "the connection ended within a request, after 9 bytes"),
+        (b"GET / HTT", "the connection ended before a name was asked for"),
         (b"x" * 200_000, "the head of the request is longer than 65536 bytes"),
     ],
 )
@@ -113,3 +114,43 @@ async def test_a_refusal_is_heard_by_whoever_is_still_sending(path):
         answer = await say(path, b"PUT / HTTP/1.1\r\nHost: a.example.org\r\n\r\n" + b"x" * 3_000_000)
 
     assert b"a.example.org is not below *.example.com" in answer
+
+
+def hello(name):
+    """Return the first bytes of a TLS client that asks for `name`."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.create_default_context().wrap_bio(incoming, outgoing, server_hostname=name)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+async def test_the_name_that_tls_asks_for_is_read_and_every_byte_is_heard(path):
+    said = hello("a.example.com")
+    async with a_way(path):
+        assert await say(path, said) == said.upper()
+
+
+async def test_a_hello_in_several_records_is_put_together(path):
+    said = hello("a.example.com")
+    pieces = [said[5:][start : start + 100] for start in range(0, len(said) - 5, 100)]
+    cut = b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2, "big") + piece for piece in pieces)
+    async with a_way(path):
+        assert await say(path, cut) == cut.upper()
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        (hello("a.example.org"), "a.example.org is not below *.example.com"),
+        (b"\x16\x03\x01\x00\x05hello", "the connection ended before a name was asked for"),
+        (b"\x16\x03\x01\x00\x04\x02\x00\x00\x00", "TLS does not begin with a ClientHello"),
+        (b"\x16\x00\x00\x00\x00", "this is no handshake of TLS"),
+        (b"\x16\x03\x01\x40\x00\x01\xff" + b"x" * 100_000, "this is no handshake of TLS"),
+    ],
+)
+async def test_tls_for_no_name_of_the_way_is_answered_with_an_alert(path, said, why, capsys):
+    async with a_way(path):
+        assert await say(path, said) == client_hello.UNKNOWN_NAME
+
+    assert why in capsys.readouterr().out
