@@ -9,6 +9,7 @@ the routes to every service, and nobody knows which of them its function will us
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from clover.errors import Problem
 from clover.mesh import ir
@@ -27,16 +28,16 @@ def check(proxies: Iterable[ir.Proxy], changed: Mapping[str, str]) -> Iterator[P
         if not proxy.gateways:
             continue
         members = {group.cluster: group.members for group in proxy.endpoints}
-        for route in _routes(proxy):
-            source = next((one for one in route.sources if one in changed), "")
-            if not source or not isinstance(route.action, ir.Forward):
+        for sent in _sent(proxy):
+            source = next((one for one in sent.sources if one in changed), "")
+            if not source:
                 continue
-            for workload, port in _destinations(route.action, members):
+            for workload, port in _destinations(sent.to, members):
                 target = known.get(workload)
                 if target is None or (source, workload) in told or may_call(proxy.principal, port, target.guard.access):
                     continue
                 told.add((source, workload))
-                yield _refused(source, changed[source], proxy, target)
+                yield _refused(sent.what, source, changed[source], proxy, target)
 
 
 def may_call(principal: str, port: int, access: Access) -> bool:
@@ -81,19 +82,40 @@ def _fits(text: Text, value: str) -> bool | None:
             return None
 
 
-def _routes(proxy: ir.Proxy) -> Iterator[ir.Route]:
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a route sends on, and where."""
+
+    what: str
+    """`requests`, or `connections`."""
+    to: tuple[ir.WeightedCluster, ...]
+    sources: tuple[str, ...]
+
+
+def _sent(proxy: ir.Proxy) -> Iterator[_Sent]:
     for table in proxy.tables:
         for host in table.virtual_hosts:
-            yield from host.routes
+            for route in host.routes:
+                if isinstance(route.action, ir.Forward):
+                    yield _Sent("requests", route.action.to, route.sources)
+    for port in proxy.gateways:
+        for server in port.servers:
+            for carried in server.tcp:
+                yield _Sent("connections", carried.to, carried.sources)
 
 
-def _destinations(action: ir.Forward, members: Mapping[str, tuple[ir.Endpoint, ...]]) -> Iterator[tuple[str, int]]:
-    for share in action.to:
+def _destinations(
+    shares: Iterable[ir.WeightedCluster], members: Mapping[str, tuple[ir.Endpoint, ...]]
+) -> Iterator[tuple[str, int]]:
+    for share in shares:
         for member in members.get(share.cluster, ()):
             yield member.workload, member.port
 
 
-def _refused(source: str, where: str, caller: ir.Proxy, target: ir.Proxy) -> Problem:
+_ENDS = {"requests": "every request is answered with 403", "connections": "every connection is closed"}
+
+
+def _refused(what: str, source: str, where: str, caller: ir.Proxy, target: ir.Proxy) -> Problem:
     policies = ", ".join(
         dict.fromkeys(policy.source for policy in target.guard.access.of(Action.ALLOW) if policy.source)
     )
@@ -101,9 +123,9 @@ def _refused(source: str, where: str, caller: ir.Proxy, target: ir.Proxy) -> Pro
         code="CLV4375",
         where=where,
         what=(
-            f"{source.replace('/', ' ', 1)} sends requests of {caller.identity.function!r} to "
+            f"{source.replace('/', ' ', 1)} sends {what} of {caller.identity.function!r} to "
             f"{target.identity.function!r}, where {policies} never allows {caller.principal.removeprefix('spiffe://')!r}"
         ),
-        hint="allow it in an AuthorizationPolicy, or every request is answered with 403",
+        hint=f"allow it in an AuthorizationPolicy, or {_ENDS[what]}",
         severity="warning",
     )

@@ -1,5 +1,7 @@
 """A route to somebody who refuses the caller is told of before anybody wonders."""
 
+import pytest
+
 from clover.mesh.istio import from_chain
 from clover.mesh.translate import proxies_from, reach
 from clover.spec import load
@@ -47,6 +49,48 @@ def test_a_route_to_a_function_that_does_not_know_the_caller_is_a_warning():
         "VirtualService default/sdc sends requests of 'gateway' to 'server', where AuthorizationPolicy/default/server "
         "never allows 'cluster.local/ns/default/sa/gateway'"
     )
+
+
+CARRIED = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: raw}
+spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 9000, name: tcp, protocol: TCP}, hosts: ["*"]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: sdc}
+spec:
+  hosts: ["*"]
+  gateways: [raw]
+  tcp: [{route: [{destination: {host: server, port: {number: 9180}}}]}]
+"""
+PASSED = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: raw}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 9000, name: tls, protocol: TLS}, hosts: [a.com], tls: {mode: PASSTHROUGH}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: sdc}
+spec:
+  hosts: [a.com]
+  gateways: [raw]
+  tls: [{match: [{sniHosts: [a.com]}], route: [{destination: {host: server, port: {number: 9180}}}]}]
+"""
+
+
+@pytest.mark.parametrize("text", [CARRIED, PASSED])
+def test_connections_that_are_not_read_are_refused_as_requests_are(text):
+    (problem,) = warnings(text)
+
+    assert (problem.code, problem.severity, problem.where) == ("CLV4375", "warning", "sdc.yaml:3:9")
+    assert problem.what.startswith("VirtualService default/sdc sends connections of 'gateway' to 'server', where")
+    assert problem.hint == "allow it in an AuthorizationPolicy, or every connection is closed"
+    assert warnings(text + ALLOW % "cluster.local/ns/default/sa/gateway") == []
 
 
 def test_it_is_none_when_a_policy_allows_the_caller_or_might():
