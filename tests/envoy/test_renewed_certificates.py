@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from clover.kit import documents
 from clover.mesh import server
 from clover.mesh.certificates import Authority
 from clover.mesh.controller import Controller
+from clover.mesh.istio import parse
 from clover.mesh.xds.settings import Settings
 from harness import envoy, policies
 from harness.ports import free_port
@@ -111,3 +113,16 @@ async def test_a_renewed_certificate_is_served_and_a_broken_one_is_told(served):
     ISSUER.issue("third.example", "shop.example", days=(-1, 3)).write(folder)
     await until(lambda: name_of(port), "third.example")
     assert await problems() == ["CLV4239"]
+
+
+async def test_a_change_beside_a_broken_certificate_is_made_and_the_last_good_one_is_served(served):
+    port, folder, controller = served
+    await until(lambda: name_of(port), "first.example")
+    (folder / "tls.crt").write_text("garbage")
+
+    route = policies.virtual_service("[{timeout: 3s, route: [{destination: {host: lb}}]}]")
+    outcome = await controller.apply(parse.parse_with_origins(documents.parse(route, "route.yaml")))
+
+    assert [one.code for one in outcome.warnings if one.code != "CLV4406"] == ["CLV4234"]
+    assert "lb" in {one.metadata.name for one in controller.resources}
+    assert await name_of(port) == "first.example"
