@@ -12,7 +12,7 @@ from clover.cli import api, events, render_events
 def alerts(
     since: Annotated[str, typer.Option(metavar="DURATION", help="Only those of this last time: 30s, 5m, 2h.")] = "",
     function: Annotated[str, typer.Option(metavar="FUNCTION[@VERSION]", help="Only those of this function.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest, at most so many.")] = 100,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="The newest, at most so many.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as alerts come, until Ctrl-C.")] = False,
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,

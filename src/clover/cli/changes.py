@@ -14,7 +14,7 @@ def changes(
     function: Annotated[
         str, typer.Option(metavar="FUNCTION[@VERSION]", help="Only those of this function, or of the `mesh`.")
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest, at most so many.")] = 100,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="The newest, at most so many.")] = 100,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as changes come, until Ctrl-C.")] = False,
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,

@@ -21,7 +21,10 @@ def check(
         list[str], typer.Argument(metavar="PATH", help="Files, folders and all that is below them, or - for stdin.")
     ],
     namespace: Annotated[
-        str, typer.Option("--namespace", "-n", help="Namespace of resources that name none and have no chain.")
+        str,
+        typer.Option(
+            "--namespace", "-n", metavar="NAMESPACE", help="Namespace of resources that name none and have no chain."
+        ),
     ] = "default",
     strict: Annotated[bool, typer.Option("--strict", help="Take warnings for errors.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,

@@ -70,7 +70,7 @@ def show(
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:
-    """Print the configuration in force, since when, and how the engine is."""
+    """Print the configuration in force, and how the engine is."""
     function, agent = _asked(context, chain)
     _show(agent, function, form, as_json=as_json)
 
@@ -87,7 +87,7 @@ def set_(
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:
-    """Change fields of the configuration: KEY=VALUE, KEY+=VALUE, KEY-=VALUE; all or none."""
+    """Change fields of the configuration, all or none: KEY=VALUE, KEY+=VALUE, KEY-=VALUE."""
     from clover.cli import configurations
     from clover.cli import expressions as parsing
 
@@ -116,7 +116,7 @@ def apply(
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:
-    """Bring a whole configuration into force; what it does not say gets its default."""
+    """Bring a whole configuration into force. What it does not say gets its default."""
     from clover.cli import apply as reading
     from clover.cli import configurations
 
@@ -141,7 +141,7 @@ def watch(
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:
-    """Print the function's status now and whenever it changes, until Ctrl-C."""
+    """Print the status now and when it changes, until Ctrl-C."""
     from clover.cli.traces import seconds
 
     interval_s = seconds(interval, option="--interval")
@@ -162,7 +162,7 @@ def watch(
 
 @app.command()
 def backends(context: typer.Context, chain: api.ChainOption = "", as_json: api.JsonOption = False) -> None:
-    """List where the function sends requests, and what its engine says of each."""
+    """List where the function sends requests. With each stands what its engine says of it."""
     agent, target = _target(context, chain, FORWARDING)
     said = agent.call(target, "ListBackends").response
     if as_json:

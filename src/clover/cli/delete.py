@@ -17,16 +17,18 @@ from clover.errors import DocumentError, Problem
 
 def delete(
     resource: Annotated[
-        str, typer.Argument(metavar="[KIND/NAME]", help="For example virtualservice/http-lb, or vs/http-lb.")
+        str, typer.Argument(metavar="KIND/NAME", help="For example virtualservice/http-lb, or vs/http-lb.")
     ] = "",
-    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Its name, when it is a word of its own.")] = "",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, when it is a word of its own.")] = "",
     files: Annotated[
         list[str] | None,
         typer.Option(
             "--filename", "-f", metavar="PATH", help="What these files or folders have, or - for stdin; repeatable."
         ),
     ] = None,
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Its namespace; none: the chain's.")] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", metavar="NAMESPACE", help="Its namespace; none: the chain's.")
+    ] = "",
     ignore_not_found: Annotated[
         bool, typer.Option("--ignore-not-found", help="What is not there is no error.")
     ] = False,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from clover.cli import api, output, screen
+from clover.cli import output, screen
 from clover.cli.screen import Marks
 from clover.doctor import checks, host
 from clover.doctor.checks import Check
@@ -18,7 +19,9 @@ from clover.mesh.xds import bootstrap
 _STYLES = {"ok": "green", "warning": "yellow", "failed": "bold red", "skipped": "dim"}
 
 
-def doctor(as_json: api.JsonOption = False) -> None:
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
     """Check this machine: every requirement, what was seen, and the command that mends what is wrong."""
     defaults = [driver for driver in drivers.DRIVERS if driver.engine == drivers.engines(driver.type)[0]]
     found = list(

@@ -21,7 +21,9 @@ PATIENCE_S = 15.0
 
 
 def down(
-    chain: Annotated[str, typer.Argument(help="Name of the chain, or the path it was started from.")] = "",
+    chain: Annotated[
+        str, typer.Argument(metavar="CHAIN", help="Name of the chain, or the path it was started from.")
+    ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Every chain of this user.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Forget its traces and logs, too.")] = False,
 ) -> None:

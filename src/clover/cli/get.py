@@ -37,7 +37,9 @@ def get(
     resource: Annotated[str, typer.Argument(metavar="KIND[/NAME]", help="A kind, or one resource; none: all.")] = "",
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, when it is a word of its own.")] = "",
     output: Annotated[Format, typer.Option("--output", "-o", help="How to print them.")] = Format.TABLE,
-    namespace: Annotated[str, typer.Option("--namespace", "-n", help="Only those of this namespace.")] = "",
+    namespace: Annotated[
+        str, typer.Option("--namespace", "-n", metavar="NAMESPACE", help="Only those of this namespace.")
+    ] = "",
     chain: api.ChainOption = "",
     as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:

@@ -26,7 +26,9 @@ _NO_WAY = "nothing leads out of the chain: no ServiceEntry in force names an end
 def logs(
     function: Annotated[str, typer.Argument(metavar="FUNCTION[@VERSION]", help="A function, `gateway` or `way-out`.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come, until Ctrl-C.")] = False,
-    tail: Annotated[int, typer.Option(min=-1, help="Start with this many of the last lines; -1: all.")] = -1,
+    tail: Annotated[
+        int, typer.Option(metavar="N", min=-1, help="Start with this many of the last lines; -1: all.")
+    ] = -1,
     sidecar: Annotated[bool, typer.Option("--sidecar", help="The sidecar's lines instead of the function's.")] = False,
     ambassador: Annotated[
         bool, typer.Option("--ambassador", help="The ambassador's lines instead of the function's.")

@@ -21,7 +21,7 @@ def lost(
             metavar="FUNCTION[@VERSION]", help="Only those that this function's sidecar, or the `gateway`, ended."
         ),
     ] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The newest, at most so many.")] = 100,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=10_000, help="The newest, at most so many.")] = 100,
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:

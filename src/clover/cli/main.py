@@ -50,7 +50,7 @@ COMMANDS = (
     Entry(name="up", summary="Bring a chain up, and return when it is ready."),
     Entry(name="down", summary="Take a chain down."),
     Entry(name="status", summary="Show what runs, how it is, and how much it does."),
-    Entry(name="check", summary="Check chains and policies; says everything that is wrong at once."),
+    Entry(name="check", summary="Check chains and policies: tells all that is wrong at once."),
     Entry(name="render", summary="Print the Istio resources that a chain means."),
     Entry(name="apply", summary="Bring Istio resources into force in a running chain."),
     Entry(name="diff", summary="Show what an apply would change."),
@@ -130,7 +130,12 @@ def _root(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version)
     ] = False,
 ) -> None:
-    """HTTP network function chains of stock services, in a real service mesh, on one machine."""
+    """
+    HTTP network function chains of stock services, in a real service mesh, on one machine.
+
+    Exit codes: 0 done; 1 a check failed, `diff` found differences, or a bug; 2 a document or the command line; 3 this
+    machine; 4 a network function; 5 the mesh; 130 interrupted. `clover COMMAND --help` has the options of a command.
+    """
 
 
 def _imported(name: str) -> Command:

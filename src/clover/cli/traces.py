@@ -31,7 +31,7 @@ def traces(
     control: Annotated[
         bool, typer.Option("--control", help="Calls of `clover control` and the like instead of clients' requests.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, at most.")] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many, at most.")] = 20,
     chain: api.ChainOption = "",
     as_json: api.JsonOption = False,
 ) -> None:

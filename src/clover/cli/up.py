@@ -11,10 +11,15 @@ from clover.runtime.local import launch
 
 
 def up(
-    path: Annotated[Path, typer.Argument(help="Chain file, or a folder that holds chain.yaml.")],
-    name: Annotated[str, typer.Option(help="Run it under another name, beside one that is already up.")] = "",
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Chain file, or a folder with a chain.yaml.")],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Run it under another name, beside one that is already up.")
+    ] = "",
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Gateway port on the host; 0 takes the one of the chain file.")
+        int,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Gateway port on the host; 0 takes the one of the chain file."
+        ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:

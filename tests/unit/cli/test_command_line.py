@@ -222,3 +222,18 @@ def test_colour_is_for_terminals_alone(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     output.print_problems([PROBLEM])
     assert capsys.readouterr().err == "here: \x1b[1;31merror\x1b[0m: 'a' is wrong [CLV9001]\n    hint: mend it\n"
+
+
+@pytest.mark.parametrize("entry", command_line.COMMANDS, ids=lambda entry: entry.name)
+def test_help_says_what_stands_where_in_words_of_people(capsys, entry):
+    main([entry.name, "--help"])
+
+    said = capsys.readouterr().out
+    assert "int range" not in said
+    assert "[[" not in said
+
+
+def test_the_exit_codes_are_told_by_the_help(capsys):
+    main(["--help"])
+
+    assert "Exit codes: 0 done; 1 a check failed" in capsys.readouterr().out
