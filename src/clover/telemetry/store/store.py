@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import fcntl
 import os
 import shutil
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from clover.errors import HostError, Problem
-from clover.telemetry.store import frames, rejects, schema
+from clover.telemetry.store import frames, problems, rejects, schema
 from clover.telemetry.store.engine import EngineError, Input, Session, open_session
+from clover.telemetry.store.queue import Queue, Waiting
 
 T = TypeVar("T")
 
@@ -60,40 +59,6 @@ class Limits:
     """The engine's own limit, above which it fails a statement; it idles far below."""
 
 
-@dataclass(slots=True, kw_only=True)
-class _Waiting:
-    payload: bytes
-    done: asyncio.Future[None] | None = None
-    """Resolved when the payload is on disk; None for what nobody waits for."""
-    lines: int = 0
-
-
-@dataclass(slots=True)
-class _Queue:
-    items: deque[_Waiting] = field(default_factory=deque)
-    bytes: int = 0
-
-    def add(self, item: _Waiting) -> None:
-        self.items.append(item)
-        self.bytes += len(item.payload)
-
-    def put_back(self, items: Sequence[_Waiting]) -> None:
-        """Return what was taken to the head of the queue."""
-        self.items.extendleft(reversed(items))
-        self.bytes += sum(len(item.payload) for item in items)
-
-    def take(self, limit: int) -> list[_Waiting]:
-        """Return the oldest items, up to `limit` bytes but at least one."""
-        taken: list[_Waiting] = []
-        room = limit
-        while self.items and (not taken or len(self.items[0].payload) <= room):
-            item = self.items.popleft()
-            room -= len(item.payload)
-            self.bytes -= len(item.payload)
-            taken.append(item)
-        return taken
-
-
 class Store:
     """An open store; made by `open_store`."""
 
@@ -101,7 +66,7 @@ class Store:
         self.directory = directory
         self._retention_hours = retention_hours
         self._limits = limits
-        self._queues = {kind: _Queue() for kind in _INPUTS}
+        self._queues = {kind: Queue() for kind in _INPUTS}
         self._wanted = asyncio.Event()
         self._urgent = asyncio.Event()
         self._committed = asyncio.Condition()
@@ -140,7 +105,7 @@ class Store:
         """Store an OTLP `ExportLogsServiceRequest` without waiting; it is dropped when there is no room for it."""
         queue = self._queues[LOGS]
         if not self._closing and queue.bytes + len(request) <= self._limits.queue_bytes:
-            self._push(queue, _Waiting(payload=request))
+            self._push(queue, Waiting(payload=request))
 
     def insert_lines(self, resource: Mapping[str, str], lines: bytes) -> None:
         """
@@ -153,7 +118,7 @@ class Store:
             return
         queue = self._queues[LINES]
         row = frames.line_row(received_unix_nano=time.time_ns(), resource=resource, text=lines)
-        item = _Waiting(payload=row, lines=lines.count(b"\n") + (not lines.endswith(b"\n")))
+        item = Waiting(payload=row, lines=lines.count(b"\n") + (not lines.endswith(b"\n")))
         if self._closing or queue.bytes + len(row) > self._limits.queue_bytes:
             self._lose(item.lines)
         else:
@@ -161,12 +126,7 @@ class Store:
 
     def _lose(self, lines: int) -> None:
         self._lost += lines
-        self._problems["CLV6002"] = Problem(
-            code="CLV6002",
-            where=str(self.directory),
-            what=f"{self._lost} lines that engines printed are lost: the store could not take them in time",
-            severity="warning",
-        )
+        self._problems["CLV6002"] = problems.lost(self.directory, self._lost)
 
     async def _insert(self, kind: str, request: bytes) -> None:
         if not request:
@@ -176,10 +136,10 @@ class Store:
             self._refused += 1
             raise RefusedError("the store is closing" if self._closing else "the store's queue is full")
         done = asyncio.get_running_loop().create_future()
-        self._push(queue, _Waiting(payload=request, done=done))
+        self._push(queue, Waiting(payload=request, done=done))
         await done
 
-    def _push(self, queue: _Queue, item: _Waiting) -> None:
+    def _push(self, queue: Queue, item: Waiting) -> None:
         queue.add(item)
         self._wanted.set()
         if queue.bytes >= self._limits.commit_bytes:
@@ -197,7 +157,7 @@ class Store:
             self._closing = True
             for queue in self._queues.values():
                 for item in queue.take(queue.bytes):
-                    _settle(item, RefusedError("the store is closed"))
+                    item.settle(RefusedError("the store is closed"))
 
     async def _commit_once(self) -> None:
         self._wanted.clear()
@@ -221,7 +181,7 @@ class Store:
                 async with asyncio.timeout_at(began + pause):
                     await self._urgent.wait()
 
-    async def _commit(self, kind: str, items: Sequence[_Waiting]) -> None:
+    async def _commit(self, kind: str, items: Sequence[Waiting]) -> None:
         payloads = [item.payload for item in items]
         outcomes = await self._in_writer(lambda: self._insert_all(kind, payloads))
         failures = [outcome for outcome in outcomes if isinstance(outcome, EngineError)]
@@ -232,21 +192,21 @@ class Store:
             return
         for item, outcome in zip(items, outcomes, strict=True):
             if outcome is None:
-                _settle(item, None)
+                item.settle(None)
             elif kind == LINES:
                 self._lose(item.lines)
             elif isinstance(outcome, EngineError):
                 self._refused += 1
-                _settle(item, RefusedError(str(outcome)))
+                item.settle(RefusedError(str(outcome)))
             else:
-                _settle(item, outcome)
+                item.settle(outcome)
 
     def _remember(self, failure: EngineError | None) -> None:
         """Show a commit that failed as a problem, and take it back when a commit succeeds."""
         for code in ("CLV6001", "CLV6006"):
             self._problems.pop(code, None)
         if failure is not None:
-            problem = _full(self.directory) if failure.no_space else _unwritable(self.directory, failure)
+            problem = problems.unwritable(self.directory, failure)
             self._problems[problem.code] = problem
 
     # ---- in the writer's thread
@@ -265,9 +225,9 @@ class Store:
                 self._write_session.command(statement)
             self._read_session = open_session(tables, memory_bytes=self._limits.memory_bytes)
         except BlockingIOError as failure:
-            raise HostError(_in_use(self.directory)) from failure
+            raise HostError(problems.in_use(self.directory)) from failure
         except (EngineError, OSError) as failure:
-            raise HostError(_unopened(self.directory, failure)) from failure
+            raise HostError(problems.unopened(self.directory, failure)) from failure
 
     def _insert_all(self, kind: str, payloads: Sequence[bytes]) -> list[Exception | None]:
         """Insert the payloads together; say for each what went wrong, None for nothing."""
@@ -359,15 +319,6 @@ def _ready(session: Session | None) -> Session:
     return session
 
 
-def _settle(item: _Waiting, failure: Exception | None) -> None:
-    if item.done is None or item.done.done():
-        return
-    if failure is None:
-        item.done.set_result(None)
-    else:
-        item.done.set_exception(failure)
-
-
 def _locked(directory: Path) -> int:
     """Keep other processes out of the store until this one ends, however it ends; the engine's own refusal is mute."""
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -377,47 +328,6 @@ def _locked(directory: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _in_use(directory: Path) -> Problem:
-    return Problem(
-        code="CLV6003",
-        where=str(directory),
-        what=f"the telemetry store in {str(directory)!r} is in use by another process",
-        hint="stop that process, or choose another folder with CLOVER_STATE",
-    )
-
-
-def _unopened(directory: Path, failure: Exception) -> Problem:
-    no_space = isinstance(failure, EngineError) and failure.no_space
-    if no_space or (isinstance(failure, OSError) and failure.errno in (errno.ENOSPC, errno.EDQUOT)):
-        return _full(directory)
-    missing = isinstance(failure, OSError)
-    return Problem(
-        code="CLV6004",
-        where=str(directory),
-        what=f"the telemetry store in {str(directory)!r} does not open: {failure}",
-        hint=""
-        if missing
-        else f"to start an empty one, move it away: mv {directory} {directory.with_name(directory.name + '.broken')}",
-    )
-
-
-def _unwritable(directory: Path, failure: EngineError) -> Problem:
-    return Problem(
-        code="CLV6006",
-        where=str(directory),
-        what=f"the telemetry store in {str(directory)!r} cannot write, new spans and logs are refused: {failure}",
-    )
-
-
-def _full(directory: Path) -> Problem:
-    return Problem(
-        code="CLV6001",
-        where=str(directory),
-        what=f"the telemetry store in {str(directory)!r} has no space left on its disk: new spans and logs are refused",
-        hint="free some space; the store goes on by itself",
-    )
 
 
 @contextlib.asynccontextmanager
