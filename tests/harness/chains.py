@@ -17,8 +17,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from harness import warm_command
+
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "examples"
+TIMEOUT_S = 180
 ORDINARY_USER = ("unshare", "--user", "--map-user=1000", "--map-group=1000", "--")
 """Runs a command as a user who is not root, and has no capability, whoever runs the tests."""
 
@@ -60,16 +63,27 @@ class Clover:
 
     def call(self, *arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run `clover ARGUMENTS` and return how it ended."""
-        return subprocess.run(
-            [*self.prefix, sys.executable, "-m", "clover", *map(str, arguments)],
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            env=self.env(),
-        )
+        words = [*map(str, arguments)]
+        if self.prefix:
+            return subprocess.run(
+                [*self.prefix, sys.executable, "-m", "clover", *words],
+                input=stdin,
+                stdin=subprocess.DEVNULL if stdin is None else None,
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT_S,
+                check=False,
+                env=self.env(),
+            )
+        with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as wrong:
+            given.write((stdin or "").encode())
+            given.seek(0)
+            code = warm_command.run(words, self.env(), (given, said, wrong), timeout_s=TIMEOUT_S)
+            texts = []
+            for stream in (said, wrong):
+                stream.seek(0)
+                texts.append(stream.read().decode())
+        return subprocess.CompletedProcess(words, code, *texts)
 
     def env(self) -> dict[str, str]:
         """Return the environment of its commands."""

@@ -146,7 +146,7 @@ spec:
   hosts: [web]
   http:
   - match: [{port: 9180}]
-    fault: {delay: {fixedDelay: 4s, percentage: {value: 100}}}
+    fault: {delay: {fixedDelay: 6s, percentage: {value: 100}}}
     route: [{destination: {host: web}}]
   - route: [{destination: {host: web}}]
 """
