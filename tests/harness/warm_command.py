@@ -52,7 +52,11 @@ def _warm() -> socket.socket:
     mine.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * MOST_BYTES)
     with its:
         process = subprocess.Popen(
-            [sys.executable, __file__, str(its.fileno())], pass_fds=[its.fileno()], stdin=subprocess.DEVNULL
+            [sys.executable, __file__, str(its.fileno())],
+            pass_fds=[its.fileno()],
+            stdin=subprocess.DEVNULL,
+            # Whoever interrupts the tests does not interrupt it: what they brought up is taken down with its help.
+            start_new_session=True,
         )
     # It ends with this connection.
     atexit.register(process.wait)
