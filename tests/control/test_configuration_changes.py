@@ -150,7 +150,7 @@ async def test_nothing_is_written_while_the_engine_does_not_run(balancer: Contro
     with pytest.raises(Refusal) as caught:
         await balancer.call("Apply", TWO)
 
-    assert (refusal(caught).code, refusal(caught).reason) == ("UNAVAILABLE", "CLV3308")
+    assert (refusal(caught).code, refusal(caught).reason) == ("INTERNAL", "CLV3308")
     assert balancer.generations() == ["000001", "current"]
     state = await balancer.state()
     assert (state.engine_ready, state.generation) == (False, 1)
@@ -219,7 +219,7 @@ async def test_an_engine_that_does_not_answer_gets_no_change(balancer: Controlle
         for pid in children:
             _signal(pid, signal.SIGCONT)
 
-    assert refusal(caught).code in ("UNAVAILABLE", "ABORTED")
+    assert refusal(caught).code in ("INTERNAL", "ABORTED")
     state = await balancer.until_ready()
     assert state.generation == 1
     assert balancer.fetch() == (200, "web-1")

@@ -91,10 +91,19 @@ async def test_a_file_that_is_not_there_cannot_be_deleted(server: Controlled):
     assert (caught.value.code, caught.value.reason) == ("NOT_FOUND", "CLV3315")
 
 
+def purged(received):
+    """What the records of changes say of answers that were dropped."""
+    changes = [log.attributes for log in received.logs if log.attributes.get("clover.change.method") == "PurgeCache"]
+    return [change["clover.change.summary"] for change in changes if change["clover.change.outcome"] == "applied"]
+
+
 @pytest.mark.parametrize("engine", ["nginx", "varnish"])
 async def test_a_cache_forgets_what_it_is_told_to_forget(network: Network, engine: str):
     configuration = {"backends": [{"host": "web-1"}], "defaultTtl": "600s"}
-    async with ambassadors.controlled(network, "cache", engine, configuration) as function:
+    async with (
+        otlp.receiving(network.folder / "otlp.sock") as received,
+        ambassadors.controlled(network, "cache", engine, configuration) as function,
+    ):
         function.start_engine()
         function.start_ambassador()
         await function.until_ready()
@@ -110,13 +119,22 @@ async def test_a_cache_forgets_what_it_is_told_to_forget(network: Network, engin
         await function.call("PurgeCache", "everything: true")
         await function.call("PurgeCache", 'prefix: "/"')
 
+        await received.until(lambda got: len(purged(got)) == 3)
+        assert [summary.partition(":")[0] for summary in purged(received)] == [
+            "purged chain.test/a",
+            "purged everything",
+            "purged /*",
+        ]
+
 
 @pytest.mark.parametrize(
     "text", ["", "everything: false", 'url: "ftp://x/"', 'url: "a"', 'prefix: "/a b"', 'url: "/\\n"']
 )
 async def test_what_cannot_be_purged_is_refused(network: Network, text: str):
     async with ambassadors.controlled(network, "cache", "nginx", {"backends": [{"host": "web-1"}]}) as function:
+        function.start_engine()
         function.start_ambassador()
+        await function.until_ready()
 
         with pytest.raises(Refusal) as caught:
             await function.call("PurgeCache", text)

@@ -13,7 +13,7 @@ from clover.functions.state import State
 
 EVENT = "clover.change"
 MOST_DIFF_BYTES = 4096
-_OUTCOMES = {Code.ABORTED: "rolled-back", Code.UNAVAILABLE: "failed", Code.INTERNAL: "failed"}
+_OUTCOMES = {Code.ABORTED: "rolled-back", Code.INTERNAL: "failed"}
 """Of a call that failed with this code; all others were refused before anything was done."""
 _WORDS = {"refused": "was refused", "rolled-back": "was rolled back", "failed": "failed"}
 

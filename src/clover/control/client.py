@@ -44,8 +44,8 @@ _PROXY = re.compile(
     r"upstream connect error|no healthy upstream|upstream request timeout|cluster_not_found|reset reason"
 )
 """How Envoy's own answers begin."""
-_BROKEN_OFF = ("reset reason: connection termination", "reset reason: remote reset")
-"""What Envoy says when the other end took the call, and went away."""
+_BROKEN_OFF = ("reset reason: connection termination", "reset reason: remote reset", "retried and the latest")
+"""What Envoy says when the other end took the call, and went away; an earlier try may have been taken as well."""
 _ROUTE_TIMEOUTS = ("upstream request timeout", "downstream duration timeout")
 """Envoy's words for the end of the time that a route rule gives a call."""
 _DENIED_BY = {

@@ -73,7 +73,7 @@ class Enforcement:
             what = f"engine {self._name!r} cannot block clients"
             return call_error(Code.UNIMPLEMENTED, "CLV3343", what, where=self._where)
         return call_error(
-            Code.UNAVAILABLE,
+            Code.INTERNAL,
             "CLV3343",
             f"the engine does not do it: {self._complaint}",
             where=self._where,

@@ -25,7 +25,12 @@ AttributeValue = str | int | float | bool
 
 
 class Code(StrEnum):
-    """The status codes that handlers choose from, by their names in gRPC."""
+    """
+    The status codes that handlers choose from, by their names in gRPC.
+
+    UNAVAILABLE is not among them: a mesh tries such a call again by itself (Istio's default), and so would hide what
+    the ambassador said and might do twice what must be done once. It always comes from the way to an ambassador.
+    """
 
     INVALID_ARGUMENT = "INVALID_ARGUMENT"
     NOT_FOUND = "NOT_FOUND"
@@ -33,7 +38,6 @@ class Code(StrEnum):
     FAILED_PRECONDITION = "FAILED_PRECONDITION"
     RESOURCE_EXHAUSTED = "RESOURCE_EXHAUSTED"
     ABORTED = "ABORTED"
-    UNAVAILABLE = "UNAVAILABLE"
     UNIMPLEMENTED = "UNIMPLEMENTED"
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
     INTERNAL = "INTERNAL"

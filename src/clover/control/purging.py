@@ -7,7 +7,8 @@ from typing import TypeGuard
 
 from clover.control import convert
 from clover.control._proto import control_pb2
-from clover.control.handlers import Call, Code, Handlers, Surroundings, Violation, call_error
+from clover.control.change_record import EVENT
+from clover.control.handlers import AttributeValue, Call, Code, Handlers, Surroundings, Violation, call_error
 from clover.functions.driver import EngineDownError, EngineError, Purging, Running
 
 _URL = re.compile(
@@ -22,6 +23,7 @@ class Purge:
     def __init__(self, surroundings: Surroundings) -> None:
         self._settings = surroundings.settings
         self._running = surroundings.running
+        self._telemetry = surroundings.telemetry
 
     def handlers(self) -> Handlers:
         """Return what it answers."""
@@ -29,7 +31,6 @@ class Purge:
 
     async def purge(self, request: control_pb2.PurgeCacheRequest, call: Call) -> control_pb2.PurgeCacheResponse:
         """Drop one answer, those that begin alike, or all."""
-        del call
         host, path, prefix = _what(request)
         running, function, engine = self._running, self._settings.function, self._settings.engine
         if not _purges(running):
@@ -38,12 +39,23 @@ class Purge:
         try:
             purged = await running.purge(host=host, path=path, prefix=prefix)
         except EngineError as failure:
-            code = Code.UNAVAILABLE if isinstance(failure, EngineDownError) else Code.FAILED_PRECONDITION
+            code = Code.INTERNAL if isinstance(failure, EngineDownError) else Code.FAILED_PRECONDITION
             what = f"{engine} of {function!r} did not drop answers: {failure}"
             raise call_error(code, "CLV3308", what, where=function, preconditions={"ENGINE": ""}) from failure
-        what = f"{host}{path}{'*' if prefix else ''}" or "everything"
-        print(f"{function}: purged {what}" + ("" if purged is None else f": {purged}"), flush=True)
+        text = f"purged {host}{path}{'*' if prefix else ''}" if host or path else "purged everything"
+        text += "" if purged is None else f": {purged}"
+        print(f"{function}: {text}", flush=True)
+        self._telemetry.emit(EVENT, f"{function}: {text}", _record(text, call), context=call.context)
         return control_pb2.PurgeCacheResponse(purged=purged)
+
+
+def _record(text: str, call: Call) -> dict[str, AttributeValue]:
+    return {
+        "log": "change",
+        "clover.change.method": call.method,
+        "clover.change.outcome": "applied",
+        "clover.change.summary": text,
+    }
 
 
 def _what(request: control_pb2.PurgeCacheRequest) -> tuple[str, str, bool]:

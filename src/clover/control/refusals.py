@@ -63,7 +63,7 @@ def not_settled(settings: AmbassadorSettings, failure: EngineError, words: str, 
         what = f"{engine} does not run, and nothing was changed"
     else:
         what = f"{engine} does not work by generation {in_force}, which is in force; nothing was changed"
-    return _of_engine(settings, Code.UNAVAILABLE, "CLV3308", f"{what}: {words}", hint="clover status")
+    return _of_engine(settings, Code.INTERNAL, "CLV3308", f"{what}: {words}", hint="clover status")
 
 
 def put_back(settings: AmbassadorSettings, words: str, *, before: int, down: bool) -> CallError:

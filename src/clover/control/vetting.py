@@ -27,7 +27,7 @@ def _problems(configuration: Configuration, settings: AmbassadorSettings) -> Ite
         return
     path = f"{settings.type.replace('-', '_')}.backends"
     services = settings.services
-    known = f"{settings.function!r} may send to: {', '.join(services) or 'no function'}"
+    known = f"{settings.function!r} may send to: {', '.join(services) or 'no function'} ('to' in the chain file)"
     if not backends:
         text = f"{settings.function!r} forwards requests, and is left without a backend"
         yield Problem(code="CLV3304", where=path, what=text, hint=known)

@@ -287,7 +287,14 @@ def _workload(
 
 
 def _services(chain: Chain, function: Function) -> dict[str, int]:
-    """Return what a function may be told to send to: nothing that its requests come through, and nobody's mirror."""
+    """
+    Return what a function may be told to send to.
+
+    It is what it may call: with policies that follow from the wiring, what the chain file names. Without them it is
+    everything that its requests do not come through and that is nobody's mirror.
+    """
+    if chain.mesh.authorization == "chain":
+        return {name: chain.functions[name].port for name in function.upstreams}
     before = {function.name}
     waiting = [function.name]
     while waiting:

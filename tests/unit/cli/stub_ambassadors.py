@@ -114,7 +114,7 @@ class StubAmbassadors:
             status.statistics["requests_total"] = 12.0
             status.time.FromSeconds(1_790_000_000)
             yield status
-        raise _failed("UNAVAILABLE", "CLV3306", "the engine has died")
+        raise _failed("INTERNAL", "CLV3306", "the engine has died")
 
     def Get(self, address: str, request: pb.GetRequest) -> Message:
         if self.hint:

@@ -35,6 +35,13 @@ def told(error: CallError) -> CallFailedError:
             "CLV3332",
             "the mesh led to 'http-lb-v2', but no ambassador answers there: ",
         ),
+        (
+            "UNAVAILABLE",
+            "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: remote"
+            " connection failure",
+            "CLV3334",
+            "the call of 'http-lb-v2' was broken off: whether it was done is not known",
+        ),
         ("UNAVAILABLE", "no healthy upstream", "CLV3333", "the mesh knows no instance behind 'http-lb-v2:50054'"),
         ("UNAVAILABLE", "fault filter abort", "CLV3333", "a route rule of the mesh breaks off calls to 'http-lb-v2'"),
         ("UNAVAILABLE", "errors resolving x: [address lookup failed for x]", "CLV3333", "the mesh has no name"),

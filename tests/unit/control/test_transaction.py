@@ -364,7 +364,7 @@ async def test_a_dry_run_leaves_alone_what_could_not_be_put_back(bench: Bench):
 
         error = await refused(transactions, wanting("web-3"), dry_run=True)
 
-    assert error.code == Code.UNAVAILABLE
+    assert error.code == Code.INTERNAL
     assert '"web-2"' in (bench.directory / "conf/000002/state.json").read_text()
 
 
@@ -373,7 +373,7 @@ async def test_nothing_is_written_while_the_engine_is_down(bench: Bench):
     async with bench.opened() as transactions:
         error = await refused(transactions, wanting("web-2"))
 
-    assert (error.code, error.problems[0].code) == (Code.UNAVAILABLE, "CLV3308")
+    assert (error.code, error.problems[0].code) == (Code.INTERNAL, "CLV3308")
     assert bench.conf() == ["000001", "current"]
     assert bench.telemetry.told[0]["clover.change.outcome"] == "failed"
 
@@ -511,7 +511,7 @@ async def test_a_generation_that_was_confirmed_is_never_put_back_because_the_eng
         error = await refused(transactions, wanting("web-3"))
         assert transactions.in_force.state.generation == 2
 
-    assert error.code is Code.UNAVAILABLE
+    assert error.code is Code.INTERNAL
     assert bench.in_force == "000002"
 
 

@@ -84,7 +84,9 @@ class HaproxyRunning:
                     await asyncio.sleep(_PAUSE_S)
         except TimeoutError:
             pass
-        raise EngineError(f"HAProxy does not work by generation {wanted.generation}: {'; '.join(found)}")
+        raise EngineError(
+            f"HAProxy does not work by generation {wanted.generation}: {'; '.join(found) or 'it does not answer'}"
+        )
 
     async def statistics(self) -> dict[str, float]:
         """Return the counters of the worker that accepts connections; each reload begins them anew."""
