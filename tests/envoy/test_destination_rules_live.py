@@ -8,6 +8,7 @@ import pytest
 
 from harness import envoy
 from harness.outward import entry, sidecar
+from harness.ports import free_port
 
 pytestmark = pytest.mark.envoy
 
@@ -100,6 +101,16 @@ async def test_answers_that_are_errors_by_choice_eject_and_others_do_not():
             seen = [(await envoy.fetch(port, path, host=HOST)).status for path in ("/",) * 4 + ("/busy",) * 3]
 
     assert seen == [500, 500, 500, 500, 429, 429, 503]
+
+
+async def test_connections_that_fail_eject_as_well_when_they_are_counted_apart():
+    detection = "{splitExternalLocalOriginErrors: true, maxEjectionPercent: 100}"
+    text = f"{entry(target=free_port())}---{rule(f'{{outlierDetection: {detection}}}')}"
+    async with sidecar(text, dialled=80) as (port, _):
+        seen = [(await envoy.fetch(port, host=HOST)).body for _ in range(6)]
+
+    assert b"connect error" in seen[0]
+    assert seen[-1] == b"no healthy upstream"
 
 
 async def test_a_connection_without_a_byte_is_closed_after_its_time():

@@ -172,9 +172,7 @@ def _outliers(policy: TrafficPolicy) -> ir.OutlierDetection | None:
         split_local_origin_errors=split,
         interval_s=wanted.interval or unsaid.interval_s,
         base_ejection_s=wanted.base_ejection_time or unsaid.base_ejection_s,
-        max_ejection_percent=unsaid.max_ejection_percent
-        if wanted.max_ejection_percent is None
-        else wanted.max_ejection_percent,
+        max_ejection_percent=wanted.max_ejection_percent or unsaid.max_ejection_percent,
         min_health_percent=wanted.min_health_percent,
         statuses=wanted.outlier_detection_http_error_codes,
     )

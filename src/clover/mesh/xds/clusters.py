@@ -278,16 +278,17 @@ def _watch(message: Cluster, outliers: ir.OutlierDetection | None) -> None:
             "consecutive_gateway_failure",
             "enforcing_consecutive_gateway_failure",
         ),
-        (
-            outliers.consecutive_local_origin_failures,
-            "consecutive_local_origin_failure",
-            "enforcing_consecutive_local_origin_failure",
-        ),
     ):
         # A count that the author did not ask for must not eject: Envoy counts to 5 by itself.
         getattr(detection, enforcing).value = 0 if not count else 100
         if count:
             getattr(detection, name).value = count
+    if outliers.split_local_origin_errors:
+        # No longer among the 5xx, connections that fail still eject by themselves: after 5, as Envoy has it.
+        detection.enforcing_local_origin_success_rate.value = 0
+        if outliers.consecutive_local_origin_failures:
+            detection.consecutive_local_origin_failure.value = outliers.consecutive_local_origin_failures
+            detection.enforcing_consecutive_local_origin_failure.value = 100
     # 0 (the default): traffic is refused rather than sent to endpoints that are known to be bad.
     message.common_lb_config.healthy_panic_threshold.value = float(outliers.min_health_percent)
 
