@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from clover.telemetry.query import tls_failures
+
 _POLICY = re.compile(r"rbac_access_denied_matched_policy\[(.*)\]")
 _RULE = re.compile(r"ns\[([^\]]*)\]-policy\[([^\]]*)\]-rule\[(\d+)\]")
 """Istio's name of an authorization policy's rule."""
@@ -18,6 +20,8 @@ _TOKEN = re.compile(r"jwt_authn_access_denied\{(.*)\}")
 NO_TLS = "TLS_error|"
 """How Envoy's inspector begins when a connection is no TLS, which is no failure where a filter chain takes it so.
 Failures of a handshake begin with `TLS_error:`."""
+_PASSED_ON = "PassthroughFilterChain"
+"""Istio's name of the filter chain for what is nothing that the services behind a listener take."""
 _OUTBOUND = re.compile(r"outbound\|(\d+)\|([^|]*)\|(.+)")
 _Record = Mapping[str, str]
 
@@ -42,7 +46,7 @@ def _reasons(record: _Record) -> Iterator[str]:
             yield text
     failure = record.get("downstream_failure", "").strip("-")
     if failure and not (failure.startswith(NO_TLS) and record.get("filter_chain", "").strip("-")):
-        yield f"the client's TLS was not accepted ({_plain(failure)})"
+        yield f"TLS with the client failed: {tls_failures.in_words(failure)}"
     if record.get("route") == "block_all":
         yield f"{_to(record)} is no service of the mesh, and only those may be called (REGISTRY_ONLY)"
 
@@ -106,11 +110,14 @@ def _unmatched(record: _Record) -> str:
 def _failed(record: _Record) -> str:
     failure = record.get("upstream_failure", "")
     if "CERTIFICATE_VERIFY_FAILED" in failure:
-        return f"the certificate of {_to(record)} is not the one expected ({_plain(failure)})"
+        why_not = tls_failures.in_words(failure.partition("CERTIFICATE_VERIFY_FAILED")[2])
+        return f"the certificate of {_to(record)} is not the one expected ({why_not})"
     if "WRONG_VERSION_NUMBER" in failure:
         return f"{_to(record)} takes plaintext, and was called with TLS"
     if "TLS" in failure:
-        return f"TLS with {_to(record)} failed ({_plain(failure)})"
+        return f"TLS with {_to(record)} failed: {tls_failures.in_words(failure)}"
+    if record.get("filter_chain") == _PASSED_ON and record.get("upstream_cluster") == "PassthroughCluster":
+        return f"{_not_understood(record)}; so it was passed on to {_to(record)} itself, where nobody listens"
     if "refused" in failure:
         return f"nobody listens at {_to(record)}"
     return f"no connection to {_to(record)}" + (f" ({_plain(failure)})" if failure.strip("-") else "")
@@ -118,8 +125,23 @@ def _failed(record: _Record) -> str:
 
 def _without_host(record: _Record) -> str:
     if record.get("upstream_cluster") == "BlackHoleCluster":
+        if record.get("filter_chain") == _PASSED_ON:
+            return f"{_not_understood(record)}; nothing else may be sent (REGISTRY_ONLY)"
         return f"{record.get('downstream_local') or 'the address'} is no service of the mesh (REGISTRY_ONLY)"
     return f"{_to(record)} has no workload that takes traffic"
+
+
+def _not_understood(record: _Record) -> str:
+    """
+    Return that bytes are none of what the services of a port take: the address may well be that of one of them.
+
+    Services of HTTP share a listener for all addresses of a port; the address alone leads to nobody.
+    """
+    port = record.get("downstream_local", "").rpartition(":")[2] or "?"
+    return (
+        f"what came for port {port} is neither HTTP/1.1 nor HTTP/2 in plain text, "
+        "nor TLS to a name that a service has there"
+    )
 
 
 def _malformed(record: _Record) -> str:
