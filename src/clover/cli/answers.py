@@ -162,6 +162,8 @@ class TraceAnswer(TypedDict):
     spans: list[SpanAnswer]
     logs: list[LogAnswer]
     breakdown: list[BreakdownAnswer]
+    beside: NotRequired[list[BreakdownAnswer]]
+    """Of copies of the request, which nobody waited for."""
     changes: NotRequired[list[StoredChangeAnswer]]
     """What was changed before the trace began and may explain it, the last first."""
 

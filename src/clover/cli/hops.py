@@ -25,6 +25,8 @@ class Hop:
     spans: list[SpanAnswer] = field(default_factory=list)
     """In the order of calls; the first is the way in."""
     children: list[Hop] = field(default_factory=list)
+    copied: bool = False
+    """A copy of the request was sent there, beside the request; nobody waited for it."""
 
     @property
     def entry(self) -> SpanAnswer:
@@ -32,17 +34,23 @@ class Hop:
         return self.spans[0]
 
     @property
-    def label(self) -> str:
+    def name(self) -> str:
         """The function, and its version when the workload is one of several."""
         entry = self.entry
         several = entry["workload"] not in ("", entry["service"])
         return f"{entry['service']} {entry['version']}" if several and entry["version"] else entry["service"]
 
     @property
+    def label(self) -> str:
+        """The name, and whether it was a copy that came there."""
+        return f"{self.name} (copy)" if self.copied else self.name
+
+    @property
     def self_ms(self) -> float:
         """Time of the visit that no later hop accounts for."""
         # A call that was given up ends a little after the visit that made it, and is no longer part of it.
-        return min(sum(span["selfMs"] for span in self.spans), self.entry["durationMs"])
+        own = sum(span["selfMs"] for span in self.spans if not is_copy(span))
+        return min(own, self.entry["durationMs"])
 
     @property
     def status(self) -> str:
@@ -64,6 +72,7 @@ class Hop:
 def fold(spans: Sequence[SpanAnswer]) -> list[Hop]:
     """Return every hop in the order of calls, parents before children. Spans without a known parent open a hop."""
     known = {span["spanId"] for span in spans}
+    copies = {span["spanId"] for span in spans if is_copy(span)}
     calls: dict[str, list[SpanAnswer]] = {}
     roots = []
     for span in sorted(spans, key=lambda span: (span["startUnixNano"], -span["durationMs"])):
@@ -89,6 +98,7 @@ def fold(spans: Sequence[SpanAnswer]) -> list[Hop]:
                 hops.append(hop)
                 if caller:
                     caller.children.append(hop)
+                    hop.copied = span["parentSpanId"] in copies
             hop.spans.append(span)
             todo += [(call, hop) for call in reversed(calls.get(span["spanId"], ()))]
     return hops
@@ -104,10 +114,15 @@ def kind_of(span: SpanAnswer) -> int:
     return FUNCTION if upstream_cluster(span).startswith("inbound|") else NETWORK
 
 
+def is_copy(span: SpanAnswer) -> bool:
+    """Return whether a sidecar made the span of a copy that it sent beside the request: Envoy calls it `mirror`."""
+    return span["proxy"] and span["kind"] == "Client" and span["name"] == "mirror"
+
+
 def moments(hop: Hop, *, start_nano: int, end_nano: int, cells: int) -> list[int]:
     """Return, for each of `cells` equal parts of the time between start and end, what the hop spends it with."""
-    own = [(*_interval(span), kind_of(span)) for span in hop.spans]
-    later = [_interval(child.entry) for child in hop.children]
+    own = [(*_interval(span), kind_of(span)) for span in hop.spans if not is_copy(span)]
+    later = [_interval(child.entry) for child in hop.children if not child.copied]
     step = (end_nano - start_nano) / cells
     begin, end = _interval(hop.entry)
     shown = [NOTHING] * cells

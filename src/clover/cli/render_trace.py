@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from clover.cli import flags, hops, loglines, render_events, screen
-from clover.cli.answers import LogAnswer, SpanAnswer, StoredChangeAnswer, TraceAnswer
+from clover.cli.answers import BreakdownAnswer, LogAnswer, SpanAnswer, StoredChangeAnswer, TraceAnswer
 from clover.cli.hops import Hop
 from clover.cli.screen import Column, Marks
 
@@ -40,7 +40,7 @@ def lines(
     """
     visits = hops.fold(trace["spans"])
     logs = _by_hop(trace["logs"], visits)
-    labels = {(hop.entry["service"], hop.entry["version"]): hop.label for hop in visits}
+    labels = {(hop.entry["service"], hop.entry["version"]): hop.name for hop in visits}
     yield from _heading(trace, visits, marks=marks, zone=zone)
     if visits:
         yield Text("")
@@ -94,7 +94,11 @@ def _waterfall(
     end = max(span["startUnixNano"] + round(span["durationMs"] * 1_000_000) for span in trace["spans"])
     end = max(end, start + 1)
     statuses = [" ".join(filter(None, (hop.status or screen.NONE, hop.flags))) for hop in visits]
-    names = [screen.cut(_branch(hop, marks) + screen.printable(hop.label), LABEL_CELLS) for hop in visits]
+    branches = _branches(visits, marks)
+    names = [
+        screen.cut(branch + screen.printable(hop.label), LABEL_CELLS)
+        for hop, (branch, _) in zip(visits, branches, strict=True)
+    ]
     name_cells = max(map(cell_len, (*names, "HOP")))
     status_cells = max(map(len, (*statuses, "STATUS")))
     bar_cells = max(width - name_cells - status_cells - 2 * 8 - 4 * 2, 16)
@@ -105,7 +109,7 @@ def _waterfall(
         style="bold",
     )
     signs = (marks.function, marks.proxy, marks.network, marks.waiting, " ")
-    for hop, name, status in zip(visits, names, statuses, strict=True):
+    for hop, name, status, (_, indent) in zip(visits, names, statuses, branches, strict=True):
         line = Text.assemble(
             name,
             " " * (name_cells - cell_len(name) + 2),
@@ -117,7 +121,6 @@ def _waterfall(
             line.append(signs[kind] * len(list(cells)), style=_BAR_STYLES[kind])
         line.rstrip()
         yield line
-        indent = " " * (len(marks.branch) * (hop.depth + 1))
         for note in _notes(hop, logs.get(id(hop), ()), marks=marks, full=full):
             yield Text.assemble(indent, note)
     yield Text(
@@ -205,21 +208,23 @@ def _breakdown(trace: TraceAnswer, labels: Mapping[tuple[str, str], str]) -> Ite
         Column(title="SIDECAR", right=True),
         Column(title="NETWORK", right=True),
     )
-    rows: list[list[Text | str]] = [
-        [
-            _label(part["service"], part["version"], labels),
-            *(
-                screen.duration(spent) if spent else screen.NONE
-                for spent in (part["functionMs"], part["proxyMs"], part["networkMs"])
-            ),
-        ]
-        for part in parts
-    ]
+    rows = [_share(part, labels) for part in parts]
     sums = [sum(part[key] for part in parts) for key in ("functionMs", "proxyMs", "networkMs")]
     whole = sum(sums) or 1.0
     rows.append(["all", *(screen.duration(spent) for spent in sums)])
     rows.append(["", *(f"{spent / whole:.0%}" for spent in sums)])
+    if beside := trace.get("beside"):
+        rows.append(["beside it, with copies", "", "", ""])
+        rows += [_share(part, labels) for part in beside]
     yield from screen.table(columns, rows)
+
+
+def _share(part: BreakdownAnswer, labels: Mapping[tuple[str, str], str]) -> list[Text | str]:
+    times = (part["functionMs"], part["proxyMs"], part["networkMs"])
+    return [
+        _label(part["service"], part["version"], labels),
+        *(screen.duration(spent) if spent else screen.NONE for spent in times),
+    ]
 
 
 def _logs(trace: TraceAnswer, labels: Mapping[tuple[str, str], str], *, full: bool) -> Iterator[Text]:
@@ -260,8 +265,19 @@ def _label(service: str, version: str, labels: Mapping[tuple[str, str], str]) ->
     return screen.printable(labels.get((service, version)) or f"{service} {version}".rstrip())
 
 
-def _branch(hop: Hop, marks: Marks) -> str:
-    return " " * (len(marks.branch) * (hop.depth - 1)) + marks.branch if hop.depth else ""
+def _branches(visits: Sequence[Hop], marks: Marks) -> list[tuple[str, str]]:
+    """Return, for each hop, what leads to it in the drawing of the tree, and what stands before the notes below it."""
+    blank = " " * len(marks.stem)
+    leading: dict[Hop, str] = {}
+    drawn = []
+    for hop in visits:
+        branch = leading[hop] = ""
+        if hop.parent:
+            last = hop is hop.parent.children[-1]
+            branch = leading[hop.parent] + (marks.branch if last else marks.fork)
+            leading[hop] = leading[hop.parent] + (blank if last else marks.stem)
+        drawn.append((branch, leading[hop] + (marks.stem if hop.children else blank)))
+    return drawn
 
 
 def _request(span: SpanAnswer) -> tuple[str, str]:

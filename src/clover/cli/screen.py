@@ -37,13 +37,17 @@ class Marks:
     waiting: str
     """Time spent waiting for the next hop."""
     branch: str
-    """Stands before a child in a tree."""
+    """Stands before the last child in a tree."""
+    fork: str
+    """Stands before a child that others follow."""
+    stem: str
+    """Leads on to those that follow."""
     good: str
     bad: str
 
 
-UNICODE = Marks(function="█", proxy="▒", network="·", waiting="─", branch="└ ", good="✓", bad="✗")
-ASCII = Marks(function="#", proxy="%", network=".", waiting="-", branch="` ", good="ok", bad="!!")
+UNICODE = Marks(function="█", proxy="▒", network="·", waiting="─", branch="└ ", fork="├ ", stem="│ ", good="✓", bad="✗")
+ASCII = Marks(function="#", proxy="%", network=".", waiting="-", branch="` ", fork="+ ", stem="| ", good="ok", bad="!!")
 
 
 def console() -> Console:

@@ -23,7 +23,7 @@ class Span:
     start_unix_nano: int
     duration_ms: float
     self_ms: float = 0.0
-    """The part of `duration_ms` in which none of its children ran."""
+    """The part of `duration_ms` in which none of its children ran; copies that it sent are none of them."""
     status: str = "Unset"
     """`Unset`, `Ok` or `Error`."""
     attributes: Mapping[str, str] = field(default_factory=dict)
@@ -78,7 +78,9 @@ class Trace:
     logs: tuple[LogLine, ...]
     """By time."""
     breakdown: tuple[Share, ...]
-    """In the order in which the request reached them."""
+    """In the order in which the request reached them; together they are as long as the request, if it is whole."""
+    beside: tuple[Share, ...] = ()
+    """Of the copies of the request, which nobody waited for."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the trace as the API and `--json` show it."""

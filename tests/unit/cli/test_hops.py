@@ -41,6 +41,20 @@ def test_a_call_that_ends_after_its_caller_does_not_make_a_visit_longer_than_it_
     assert [hop.self_ms for hop in hops.fold(spans)] == [3]
 
 
+def test_a_copy_is_told_from_the_hops_of_the_request_and_is_no_time_of_its_senders():
+    spans = answers.alerted()["spans"]
+    _, firewall, ids, web = hops.fold(spans)
+    without = [one for one in spans if not one["spanId"].startswith("i") and one["spanId"] != "a5"]
+
+    assert [hop.label for hop in (web, ids)] == ["web", "ids (copy)"]
+    assert firewall.self_ms == hops.fold(without)[1].self_ms
+    spent = [
+        hops.moments(hop, start_nano=START, end_nano=START + 6_840_000, cells=100)
+        for hop in (firewall, hops.fold(without)[1])
+    ]
+    assert spent[0] == spent[1]
+
+
 def test_each_retry_is_a_hop_of_its_own():
     spans = [
         *answers.gateway(end=9),

@@ -94,11 +94,38 @@ def test_hostile_names_and_lines_never_reach_the_terminal_raw(name, body):
 
 def test_an_alert_stands_below_the_hop_that_raised_it_with_how_sure_it_is():
     lines = text(answers.alerted()).splitlines()
-    (at,) = [number for number, line in enumerate(lines) if "└ ids" in line]
+    (at,) = [number for number, line in enumerate(lines) if "├ ids (copy)" in line]
 
-    assert lines[at + 1].strip() == (
+    assert lines[at + 1].strip("│ ") == (
         'alert "a scanner" (rule 9000001, severity 1, joined by flow and transaction, client 192.0.2.7)'
     )
+
+
+def test_the_line_of_a_tree_goes_on_to_the_next_sibling_past_notes_and_grandchildren():
+    spans = [
+        *answers.gateway(end=9),
+        answers.span("g3", parent="g1", at="gateway", kind="Client", begin=5, end=8, own=0),
+        *answers.visit("a", parent="g2", at="web", begin=1, end=4, code="503"),
+        *answers.visit("i", parent="a2", at="store", begin=2, end=3),
+        answers.span("own", parent="i2", at="store", kind="Internal", begin=2.2, end=2.6, own=1, proxy=False),
+        *answers.visit("b", parent="g3", at="web", begin=5, end=8),
+    ]
+    lines = text(answers.trace(spans)).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("HOP"))
+
+    assert [line[:10].rstrip() for line in lines[at + 1 : at + 6]] == [
+        "gateway", "├ web", "│ └ store", "│     inte", "└ web"
+    ]  # fmt: skip
+
+
+def test_what_copies_took_stands_below_the_sums_of_the_request():
+    drawn = text(answers.alerted())
+
+    (at,) = [number for number, line in enumerate(drawn.splitlines()) if line.startswith("beside it")]
+    assert [line.split() for line in drawn.splitlines()[at + 1 : at + 3]] == [
+        ["waf", "-", "-", "0.80", "ms"],
+        ["ids", "2.20", "ms", "0.20", "ms", "-"],
+    ]
 
 
 def test_what_was_changed_before_stands_with_how_long_before_and_the_rest_is_counted():

@@ -262,8 +262,8 @@ def alerted() -> dict[str, Any]:
             *visit("a", parent="g2", at="waf", begin=0.3, end=6.5, inner=1.6),
             *onward("a", at="waf", begin=1.9, end=4.3),
             *visit("s", parent="a4", at="web", begin=2.1, end=4.1),
-            span("a5", parent="a3", at="waf", kind="Client", begin=2.0, end=5.2, own=0.4, http__status_code="200",
-                 upstream_cluster="outbound|9180||ids.default.svc.cluster.local"),
+            span("a5", parent="a3", at="waf", kind="Client", begin=2.0, end=5.2, own=0.8, http__status_code="200",
+                 name="mirror", upstream_cluster="outbound|9180||ids.default.svc.cluster.local"),
             *visit("i", parent="a5", at="ids", begin=2.6, end=5.0),
         ],
         [
@@ -274,6 +274,15 @@ def alerted() -> dict[str, Any]:
                    "clover.alert.join": "flow-transaction", "clover.alert.client": "192.0.2.7"}),
             log("waf", "blocked 192.0.2.7 for 60 s: 1 alert in 10 s", ms=14.0, log="change",
                 **{"clover.change.method": "ReportAlerts", "clover.change.outcome": "applied"}),
+        ],
+        breakdown=[
+            {"service": "gateway", "version": "", "proxyMs": 0.4, "functionMs": 0, "networkMs": 0.24},
+            {"service": "waf", "version": "v1", "proxyMs": 0.4, "functionMs": 3.6, "networkMs": 0.2},
+            {"service": "web", "version": "v1", "proxyMs": 0.2, "functionMs": 1.8, "networkMs": 0},
+        ],
+        beside=[
+            {"service": "waf", "version": "v1", "proxyMs": 0, "functionMs": 0, "networkMs": 0.8},
+            {"service": "ids", "version": "v1", "proxyMs": 0.2, "functionMs": 2.2, "networkMs": 0},
         ],
     )  # fmt: skip
     return {**shown, "changes": [one for one in reversed(changes()) if one["outcome"] == "applied"]}

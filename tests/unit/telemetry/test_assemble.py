@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clover.telemetry.query.assemble import assemble
+from clover.telemetry.query.assemble import assemble, is_copy
 from clover.telemetry.records import LogLine, Span
 
 MS = 1_000_000
@@ -78,6 +78,10 @@ def two_hops() -> tuple[list[Span], list[LogLine]]:
     return spans, [record(s.span_id, s.workload) for s in spans if s.kind == "Server"]
 
 
+def whole(shares) -> float:
+    return sum(share.proxy_ms + share.function_ms + share.network_ms for share in shares)
+
+
 def reasons(spans, logs=()) -> tuple[str, ...]:
     return assemble("t", spans, logs).incomplete_because
 
@@ -119,6 +123,38 @@ def test_a_child_that_outlives_its_parent_takes_only_the_parents_time():
     trace = assemble("t", [span("a", ms=10), span("b", "a", at=8, ms=50)], ())
 
     assert trace.spans[0].self_ms == 8
+
+
+def test_of_calls_at_once_the_time_is_the_ones_that_was_waited_for():
+    spans = [
+        span("a", ms=10, service="a", workload="a"),
+        span("b", "a", at=1, ms=5, service="b", workload="b"),
+        span("c", "a", at=3, ms=5, service="c", workload="c"),
+    ]
+
+    trace = assemble("t", spans, ())
+
+    assert {share.service: share.function_ms for share in trace.breakdown} == {"a": 3, "b": 2, "c": 5}
+
+
+def test_a_copy_takes_no_time_from_the_request_and_stands_beside_it():
+    spans, logs = two_hops()
+    copy = [
+        proxy("m1", "g1", "Client", "outbound|9180||ids", at=1, ms=40, workload="gateway"),
+        proxy("i1", "m1", "Server", "inbound|9180||", at=2, ms=30, workload="ids"),
+        proxy("i2", "i1", "Client", "inbound|9180||", at=3, ms=25, workload="ids"),
+    ]
+    copy[0] = replace(copy[0], name="mirror")
+
+    with_copy = assemble("t", [*spans, *copy], [*logs, record("i1", "ids")])
+
+    assert with_copy.complete
+    assert with_copy.breakdown == assemble("t", spans, logs).breakdown
+    assert [(s.service, s.proxy_ms, s.function_ms, s.network_ms) for s in with_copy.beside] == [
+        ("gateway", 0, 0, 10),
+        ("ids", 5, 25, 0),
+    ]
+    assert {s.span_id: s.self_ms for s in with_copy.spans}["g1"] == 2
 
 
 @pytest.mark.parametrize("skew_ms", [-3600_000, -4, 3600_000])
@@ -278,6 +314,7 @@ def forests(draw) -> list[Span]:
             at=draw(times) - 25,
             ms=draw(times),
             kind=draw(st.sampled_from(["Server", "Client", "Internal"])),
+            name=draw(st.sampled_from(["GET", "mirror"])),
             proxy=draw(st.booleans()),
         )
         for span_id in ids
@@ -290,11 +327,33 @@ def test_whatever_arrives_every_span_is_there_once_and_no_time_is_invented(spans
 
     assert sorted(s.span_id for s in trace.spans) == sorted(s.span_id for s in spans)
     assert all(0 <= s.self_ms <= s.duration_ms for s in trace.spans)
-    shares = sum(s.proxy_ms + s.function_ms + s.network_ms for s in trace.breakdown)
-    assert shares == pytest.approx(sum(s.self_ms for s in trace.spans))
+    copies = [s.duration_ms for s in spans if is_copy(s)]
+    assert whole(trace.beside) == pytest.approx(sum(copies))
     again = list(spans)
     shuffled.shuffle(again)
     assert assemble("t", again, ()) == trace
+
+
+@st.composite
+def trees(draw) -> list[Span]:
+    """One request in any shape: calls at once, retries, copies, calls that are given up, clocks that disagree."""
+    spans = [proxy("s0", "", "Server", "", at=0, ms=draw(times), workload="gateway")]
+    for number in range(1, draw(st.integers(min_value=1, max_value=12))):
+        parent = draw(st.sampled_from(spans))
+        place = draw(st.sampled_from(["gateway", "fw", "web"]))
+        kind = draw(st.sampled_from(["Server", "Client"]))
+        cluster = draw(st.sampled_from(["inbound|1||", "outbound|1||web"]))
+        made = proxy(f"s{number}", parent.span_id, kind, cluster, at=draw(times) - 5, ms=draw(times), workload=place)
+        spans.append(replace(made, name=draw(st.sampled_from(["ingress", "mirror"]))))
+    return spans
+
+
+@given(trees())
+def test_what_is_spent_where_adds_up_to_the_whole_whatever_ran_at_once_or_beside_it(spans):
+    trace = assemble("t", spans, ())
+
+    assert whole(trace.breakdown) == pytest.approx(trace.duration_ms)
+    assert whole(trace.beside) == pytest.approx(sum(s.duration_ms for s in spans if is_copy(s)))
 
 
 @st.composite

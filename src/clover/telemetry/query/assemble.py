@@ -10,6 +10,9 @@ How a request looks when every Envoy makes a span for what it receives and one f
 So the time that a `Server` span does not pass on is the proxy's; the time that a `Client` span to the function
 (cluster `inbound|…`) does not pass on is the function's; and the time that a `Client` span to a peer (cluster
 `outbound|…`) does not pass on is the network's.
+
+A copy of the request (a `mirror` span and all below it) runs beside the request, and nobody waits for it: it takes no
+time from who sent it, and its own time stands apart.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ NEVER_ARRIVED = frozenset({"UF", "UH", "UO", "NC", "NR", "DF", "DC", "URX", "UMS
 """Envoy's response flags that say that the peer need not have seen the request."""
 _ADDRESS = re.compile(r":[1-9][0-9]*\b")
 """An engine that asked nobody logs '', '-', '-:-' or '-:0'."""
+COPY = "mirror"
+"""The name that Envoy gives to its span of a copy that it sends."""
 SPANS_KEPT = "spans_kept"
 """Attribute of the records of a proxy whose policy keeps the spans of some traces only: `10 %`."""
 LOGS_KEPT = "logs_kept"
@@ -40,8 +45,17 @@ class _Tree:
     spans: Mapping[str, Span]
     roots: tuple[str, ...]
     children: Mapping[str, tuple[str, ...]]
+    """Copies of the request among them."""
     order: tuple[str, ...]
     """Every span once, parents before children."""
+    copies: frozenset[str]
+    """The spans of copies, and all below them."""
+
+    def waited_for(self, span_id: str) -> Iterator[Span]:
+        """Yield the children that the span may have waited for: not the copies that it sent."""
+        for child in self.children.get(span_id, ()):
+            if not is_copy(self.spans[child]):
+                yield self.spans[child]
 
 
 def assemble(trace_id: str, spans: Iterable[Span], logs: Iterable[LogLine]) -> Trace:
@@ -50,6 +64,7 @@ def assemble(trace_id: str, spans: Iterable[Span], logs: Iterable[LogLine]) -> T
     lines = tuple(sorted(dict.fromkeys(map(_hashable, logs)), key=lambda line: line.key))
     logs = tuple(line.value for line in lines)
     timed = {span_id: replace(tree.spans[span_id], self_ms=_self_ms(span_id, tree)) for span_id in tree.order}
+    spent = _spent_ns(tree)
     reasons = tuple(_shortened(_missing(tree, logs)))
     return Trace(
         trace_id=trace_id,
@@ -58,7 +73,8 @@ def assemble(trace_id: str, spans: Iterable[Span], logs: Iterable[LogLine]) -> T
         duration_ms=timed[tree.roots[0]].duration_ms if tree.roots else 0.0,
         spans=tuple(timed[span_id] for span_id in tree.order),
         logs=logs,
-        breakdown=tuple(_breakdown(timed, tree)),
+        breakdown=tuple(_breakdown(tree, (span_id for span_id in tree.order if span_id not in tree.copies), spent)),
+        beside=tuple(_breakdown(tree, (span_id for span_id in tree.order if span_id in tree.copies), spent)),
     )
 
 
@@ -119,24 +135,62 @@ def _tree(spans: Iterable[Span]) -> _Tree:
         if span.span_id not in seen:
             roots.append(span.span_id)
             walk(span.span_id)
-    return _Tree(by_id, tuple(roots), {key: tuple(value) for key, value in children.items()}, tuple(order))
+    copies: set[str] = set()
+    for span_id in order:
+        if is_copy(by_id[span_id]) or by_id[span_id].parent_span_id in copies:
+            copies.add(span_id)
+    return _Tree(
+        by_id,
+        tuple(roots),
+        {key: tuple(value) for key, value in children.items()},
+        tuple(order),
+        frozenset(copies),
+    )
 
 
 # ---- time
 
 
 def _self_ms(span_id: str, tree: _Tree) -> float:
-    """Return how long none of the span's children ran."""
+    """Return how long none of the span's children ran; a copy that it sent is none of them."""
     span = tree.spans[span_id]
-    duration = round(span.duration_ms * 1e6)
-    intervals = sorted(
-        _inside(span.start_unix_nano, duration, tree.spans[child]) for child in tree.children.get(span_id, ())
-    )
+    duration = _nanoseconds(span)
+    intervals = sorted(_inside(span.start_unix_nano, duration, child) for child in tree.waited_for(span_id))
     covered, reached = 0, 0
     for begin, end in intervals:
         covered += max(0, end - max(begin, reached))
         reached = max(reached, end)
     return (duration - covered) / 1e6
+
+
+def _spent_ns(tree: _Tree) -> Mapping[str, int]:
+    """
+    Return how much of each root's time, and of each copy's, is spent in each span itself, in nanoseconds.
+
+    Every moment is one span's. Of children that ran at once, it is the one's that ended last, since that is the one
+    that was waited for; so what a tree's spans spent adds up to how long its root took.
+    """
+    begun = (*tree.roots, *(span_id for span_id in tree.copies if is_copy(tree.spans[span_id])))
+    windows = {span_id: (0, _nanoseconds(tree.spans[span_id])) for span_id in begun}
+    spent: dict[str, int] = {}
+    for span_id in tree.order:
+        span = tree.spans[span_id]
+        since, reached = windows.get(span_id, (0, 0))
+        spent[span_id] = reached - since
+        duration = _nanoseconds(span)
+        placed = [(*_inside(span.start_unix_nano, duration, child), child) for child in tree.waited_for(span_id)]
+        for begin, end, child in sorted(placed, key=lambda one: one[1], reverse=True):
+            first, last = max(begin, since), min(end, reached)
+            # Of spans that are one another's parents, one is the root already.
+            if first < last and child.span_id not in spent:
+                windows[child.span_id] = (first - begin, last - begin)
+                spent[span_id] -= last - first
+                reached = first
+    return spent
+
+
+def _nanoseconds(span: Span) -> int:
+    return round(span.duration_ms * 1e6)
 
 
 def _inside(start: int, duration: int, child: Span) -> tuple[int, int]:
@@ -147,37 +201,34 @@ def _inside(start: int, duration: int, child: Span) -> tuple[int, int]:
     lie in the middle of its parent.
     """
     begin = child.start_unix_nano - start
-    length = round(child.duration_ms * 1e6)
+    length = _nanoseconds(child)
     if begin < 0 or begin > duration:
         begin = max(0, (duration - length) // 2)
     return min(begin, duration), min(begin + length, duration)
 
 
-def _breakdown(timed: Mapping[str, Span], tree: _Tree) -> Iterator[Share]:
-    """Yield each workload's share; a span's own time is its proxy's, its function's or its network's."""
-    shares: dict[str, list[float]] = {}
+def _breakdown(tree: _Tree, span_ids: Iterable[str], spent: Mapping[str, int]) -> Iterator[Share]:
+    """Yield each workload's share; what a span itself spent is its proxy's, its function's or its network's."""
+    shares: dict[str, list[int]] = {}
     names: dict[str, tuple[str, str]] = {}
-    for span_id in tree.order:
-        span = timed[span_id]
+    for span_id in span_ids:
+        span = tree.spans[span_id]
         place = span.workload or span.service
         names.setdefault(place, (span.service, span.version))
-        proxy, function, network = shares.setdefault(place, [0.0, 0.0, 0.0])
         if not span.proxy or (span.kind == "Client" and not _to_peer(span)):
-            function += span.self_ms
-        elif span.kind == "Client":
-            network += span.self_ms
+            column = 1
         else:
-            proxy += span.self_ms
-        shares[place] = [proxy, function, network]
-    for place, (proxy, function, network) in shares.items():
+            column = 2 if span.kind == "Client" else 0
+        shares.setdefault(place, [0, 0, 0])[column] += spent[span_id]
+    for place, times in shares.items():
         service, version = names[place]
-        yield Share(
-            service=service,
-            version=version,
-            proxy_ms=round(proxy, 6),
-            function_ms=round(function, 6),
-            network_ms=round(network, 6),
-        )
+        proxy, function, network = (nanoseconds / 1e6 for nanoseconds in times)
+        yield Share(service=service, version=version, proxy_ms=proxy, function_ms=function, network_ms=network)
+
+
+def is_copy(span: Span) -> bool:
+    """Return whether an Envoy made the span of a copy that it sent beside the request."""
+    return span.proxy and span.kind == "Client" and span.name == COPY
 
 
 def cluster_of(span: Span) -> str:
