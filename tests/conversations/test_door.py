@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -65,6 +67,24 @@ def kill_without_a_funeral(pid):
     """Kill a process, and return before anybody can have noticed that it has ended."""
     os.kill(pid, signal.SIGKILL)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+
+
+@contextlib.contextmanager
+def descriptors_left(count):
+    """Let this process open so many files more, and no others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as hog:
+        hog.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 8, hard))
+        held = []
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.dup(0))
+        for _ in range(count):
+            os.close(held.pop())
+        for handle in held:
+            hog.callback(os.close, handle)
+        yield
 
 
 async def answer(house, node):
@@ -174,5 +194,31 @@ async def test_the_control_planes_own_socket_cannot_be_found(house):
 async def test_an_older_kernel_knows_the_number_of_a_peer(house, monkeypatch):
     monkeypatch.setattr(doors, "_SO_PEERPIDFD", 9999)
     house.door.expect("web", os.getpid())
+
+    assert (await answer(house, "web")).type_url == CLUSTER
+
+
+@pytest.mark.parametrize("left", [1, 2])
+async def test_without_descriptors_to_ask_who_comes_nobody_comes_in_and_the_door_stays(house, left):
+    house.door.expect("web", os.getpid())
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        with descriptors_left(left):
+            connection.connect(house.name.replace("@", "\0"))
+            assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(connection, 1), 10) == b""
+
+    assert (await answer(house, "web")).type_url == CLUSTER
+    assert house.said == []
+
+
+async def test_without_a_descriptor_to_let_a_sidecar_in_the_door_stays(house, monkeypatch):
+    house.door.expect("web", os.getpid())
+
+    def no_socket(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as context:
+        context.setattr(doors, "socket", SimpleNamespace(**{**vars(socket), "socket": no_socket}))
+        await until_sent_away(house)
 
     assert (await answer(house, "web")).type_url == CLUSTER

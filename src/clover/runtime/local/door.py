@@ -30,7 +30,7 @@ _SO_PEERPIDFD = 77
 _CREDENTIALS = struct.Struct("3i")
 _BYTES = 65536
 _BREATH_S = 0.1
-"""After a connection that could not be accepted, because there are too many open files for example."""
+"""After a connection that could not be accepted or judged, because there are too many open files for example."""
 QUIET_S = 10.0
 """So long is nothing said after a refusal: who tries in a loop does not fill the log."""
 
@@ -100,7 +100,12 @@ class Door:
                 # A sidecar may be here before its start is known.
                 while workload not in self._sidecars:
                     await self._news.wait()
-                pid = _peer(theirs)
+                try:
+                    pid = _peer(theirs)
+                except OSError:
+                    theirs.close()
+                    await asyncio.sleep(_BREATH_S)
+                    continue
                 if self._is_sidecar(workload, pid):
                     carriers.create_task(self._carry(workload, theirs, way), name=f"stream of {workload}")
                 else:
@@ -119,21 +124,23 @@ class Door:
 
     async def _carry(self, workload: str, theirs: socket.socket, way: int) -> None:
         """Carry bytes between a sidecar and the control plane until either of them closes the connection."""
-        with theirs, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ours:
-            ours.setblocking(False)
-            # The kernel finds a name that nobody has, and nobody else gets it while this socket is open.
-            ours.bind("")
-            address = f"unix-abstract:{ours.getsockname()[1:].decode()}"
-            self.peers[address] = workload
+        with theirs:
             try:
-                await asyncio.get_running_loop().sock_connect(ours, f"/proc/self/fd/{way}")
-                async with asyncio.TaskGroup() as directions:
-                    directions.create_task(_pass_on(theirs, ours))
-                    directions.create_task(_pass_on(ours, theirs))
+                with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as ours:
+                    ours.setblocking(False)
+                    # The kernel finds a name that nobody has, and nobody else gets it while this socket is open.
+                    ours.bind("")
+                    address = f"unix-abstract:{ours.getsockname()[1:].decode()}"
+                    self.peers[address] = workload
+                    try:
+                        await asyncio.get_running_loop().sock_connect(ours, f"/proc/self/fd/{way}")
+                        async with asyncio.TaskGroup() as directions:
+                            directions.create_task(_pass_on(theirs, ours))
+                            directions.create_task(_pass_on(ours, theirs))
+                    finally:
+                        del self.peers[address]
             except* OSError:
                 pass  # This is how connections end; a sidecar makes another.
-            finally:
-                del self.peers[address]
 
     def _refuse(self, workload: str, pid: int) -> None:
         self._unsaid += 1
@@ -155,10 +162,16 @@ class Door:
 
 
 def _peer(connection: socket.socket) -> int:
-    """Return the process id of who made a connection, if it still lives; 0 if it does not, or is none of ours."""
+    """
+    Return the process id of who made a connection, if it still lives; 0 if it does not, or is none of ours.
+
+    Raises OSError if there are too many open files to ask.
+    """
     try:
         handle = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD)
     except OSError as failure:
+        if failure.errno in (errno.EMFILE, errno.ENFILE):
+            raise
         if failure.errno != errno.ENOPROTOOPT:
             return 0
         # An older kernel remembers the number alone, which another process may have by now.
