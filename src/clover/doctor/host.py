@@ -32,6 +32,7 @@ TIMEOUT_S = 20.0
 TOOLS = (
     Requirement(name="unshare", package="util-linux", needed_for="making namespaces"),
     Requirement(name="nsenter", package="util-linux", needed_for="starting processes in namespaces"),
+    Requirement(name="setpriv", package="util-linux", needed_for="taking capabilities from functions"),
     Requirement(name="mount", package="mount", needed_for="giving a chain its own /proc"),
     Requirement(name="ip", package="iproute2", needed_for="the chain's network"),
     Requirement(name="nft", package="nftables", needed_for="sending traffic through sidecars"),

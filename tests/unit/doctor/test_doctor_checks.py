@@ -8,6 +8,7 @@ from clover.doctor import host
 from clover.doctor.checks import Check, failed
 from clover.errors import HostError, Problem
 from clover.kit.requirements import Requirement
+from clover.runtime.local import supervisor
 
 BAD = Problem(code="CLV2205", where="nft", what="nftables is missing", hint="sudo apt-get install nftables")
 WARNING = Problem(code="CLV2211", where="port", what="it is taken", severity="warning")
@@ -93,3 +94,7 @@ def test_an_engine_that_is_no_default_and_is_missing_is_a_warning(monkeypatch):
 
     assert outcomes([there], [there, gone]) == {"engines": "ok", "other engines": "warning"}
     assert outcomes([there, gone], [there, gone]) == {"engines": "failed"}
+
+
+def test_the_program_that_functions_are_confined_with_is_looked_for():
+    assert supervisor.CONFINED[0] in {tool.name for tool in host.TOOLS}

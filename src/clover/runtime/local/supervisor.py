@@ -33,7 +33,8 @@ STEADY_S = 10.0
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 _KEPT_FROM = "-sys_ptrace,-sys_admin"
 """Looking into processes (of the same user, too: the kernel then asks who may do more), and mounts and namespaces."""
-_CONFINED = ("setpriv", "--bounding-set", _KEPT_FROM, "--inh-caps", _KEPT_FROM, "--")
+CONFINED = ("setpriv", "--bounding-set", _KEPT_FROM, "--inh-caps", _KEPT_FROM, "--")
+"""Put before the command line of a process that is `confined`."""
 
 
 class Supervisor:
@@ -270,7 +271,7 @@ class Supervisor:
 
     def _inside(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         if self._process.confined:
-            argv = (*_CONFINED, *argv)
+            argv = (*CONFINED, *argv)
         if self._network is None:
             return argv
         return ("nsenter", f"--net={self._network}", "--", *argv)
