@@ -23,7 +23,6 @@ UNKNOWN_SERVICE = "CLV4111"
 _MESH_GROUPS = re.compile(r"(?:networking|security|telemetry|extensions)\.istio\.io|gateway\.networking\.k8s\.io")
 _INSTALLED = frozenset({"GatewayClass"})
 """Kinds of those groups that come with an installation, and say nothing about traffic."""
-_NEEDS_WORKLOADS = frozenset({"IST0127", "IST0173"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +75,11 @@ def _problems(files: tuple[_Sorted, ...], beside: Verdict | None, namespace: str
         return
     everything = {resources.key(resource): resource for resource in (*_meant(chain), *parsed.resources)}
     registry = _registry(chain) if chain else inventory.registry_from(objects, everything.values())
-    knows_workloads = registry.complete or any(one.pod for one in objects)
     if not chain:
         gateways = [resource for resource in parsed.resources if isinstance(resource, Gateway)]
         yield from services.problems_of(objects)
         yield from services.gateway_problems(objects, gateways, parsed.origins)
-    for problem in validate.check(registry, everything.values(), origins=parsed.origins):
-        if knows_workloads or problem.istio not in _NEEDS_WORKLOADS:
-            yield problem
+    yield from validate.check(registry, everything.values(), origins=parsed.origins)
 
 
 def _meant(chain: Chain | None) -> tuple[Resource, ...]:

@@ -57,9 +57,13 @@ def subsets_choose_workloads(resource: DestinationRule, mesh: Mesh) -> Iterator[
             what = f"the subset {subset.name!r} is defined twice"
             yield Finding(code="CLV4210", path=(*path, "name"), what=what)
         seen.add(subset.name)
-        if services and not any(
-            any(True for _ in (*members(mesh.registry, service, subset), *outsiders(service, subset)))
-            for service in services
+        if (
+            services
+            and mesh.registry.tells_workloads
+            and not any(
+                any(True for _ in (*members(mesh.registry, service, subset), *outsiders(service, subset)))
+                for service in services
+            )
         ):
             labels = ", ".join(f"{name}={value}" for name, value in subset.labels.items())
             yield Finding(

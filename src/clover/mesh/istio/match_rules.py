@@ -127,7 +127,7 @@ def _source(match: HTTPMatchRequest, path: Path, resource: VirtualService, mesh:
     if match.port is not None and match.port not in ports:
         what = f"nothing that the VirtualService is bound to takes traffic on port {match.port}"
         yield _without_effect((*path, "port"), what)
-    if match.source_labels and not match.gateways:
+    if match.source_labels and not match.gateways and mesh.registry.tells_workloads:
         yield from _source_labels(match, path, mesh, in_mesh=MESH in bound)
     if match.source_namespace and not match.gateways and match.source_namespace not in mesh.namespaces():
         what = f"there is no workload in the namespace {match.source_namespace!r}"

@@ -22,7 +22,9 @@ def somebody_is_chosen(resource: PeerAuthentication, mesh: Mesh) -> Iterator[Fin
             hint="put it into the namespace of the workloads",
             severity="warning",
         )
-    elif scope_of(resource, mesh.registry) != "mesh" and not _workloads(resource, mesh):
+    elif (
+        mesh.registry.tells_workloads and scope_of(resource, mesh.registry) != "mesh" and not _workloads(resource, mesh)
+    ):
         choosing: Path = ("spec", "selector") if resource.spec.chooses else ("metadata", "namespace")
         yield Finding(
             code="CLV4231",

@@ -147,6 +147,8 @@ class Registry:
     """What holds for the whole mesh."""
     complete: bool = True
     """False: it is read from files, which may leave out some of what exists."""
+    tells_workloads: bool = True
+    """False: it is read from files that say nothing of workloads, so that nobody knows their labels."""
     _named: Mapping[tuple[str, str], Service] = field(init=False, repr=False, compare=False)
     """By name and namespace."""
     _entered: Mapping[str, Service] = field(init=False, repr=False, compare=False)

@@ -72,14 +72,22 @@ def _gateway_exists(ref: TargetRef, policies: Policies, namespace: str) -> bool:
 
 
 def chooses_somebody(
-    policy: Resource, mesh: Mesh, *, selector: MatchLabels | None, targets: Iterable[TargetRef] = (), code: str
+    policy: Resource,
+    mesh: Mesh,
+    *,
+    selector: MatchLabels | None,
+    targets: Iterable[TargetRef] = (),
+    code: str,
+    istio: str = "IST0127",
 ) -> Iterator[Finding]:
     """A policy for nobody protects nobody: one that names what is not there is refused, an empty choice is told."""
     namespace, refs = policy.metadata.namespace, tuple(targets)
     for index, ref in enumerate(refs):
         path = ("spec", "targetRefs", index) if "targetRefs" in _given(policy) else ("spec", "targetRef")
         yield from _target(ref, path, mesh, namespace=namespace, code=code)
-    if refs or any(
+    if refs or not mesh.registry.tells_workloads:
+        return
+    if any(
         is_for(policy, workload, mesh.registry, mesh.policies, selector=selector)
         for workload in mesh.registry.workloads
     ):
@@ -90,7 +98,7 @@ def chooses_somebody(
         what="no workload is chosen; the policy is for nobody",
         hint=f"workloads have the labels 'app' and 'version'; the namespaces are {', '.join(mesh.namespaces())}",
         severity="warning",
-        istio="IST0127",
+        istio=istio,
     )
 
 

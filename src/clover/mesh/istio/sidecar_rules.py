@@ -33,21 +33,24 @@ def somebody_is_chosen_once(resource: Sidecar, mesh: Mesh) -> Iterator[Finding]:
         yield Finding(code="CLV4319", path=path, what=what, hint="put it into the namespace of the workloads")
         return
     chosen = _chosen(resource, mesh)
-    if not chosen and mesh.registry.complete:
+    if not chosen and (mesh.registry.complete or (selector and mesh.registry.tells_workloads)):
         what = "no workload is chosen, so the Sidecar is for nobody"
         where = path if selector else ("spec",)
-        yield Finding(code="CLV4318", path=where, what=what, severity="warning", istio="IST0127")
+        yield Finding(code="CLV4318", path=where, what=what, severity="warning", istio="IST0101" if selector else "")
     for other in mesh.policies.sidecars:
         same_rank = (other.spec.workload_selector is None) == (selector is None)
         earlier = mesh.order[resources.key(other)] < mesh.order[resources.key(resource)]
         if other.metadata.namespace != resource.metadata.namespace or not (same_rank and earlier):
             continue
-        if names := sorted({one.name for one in chosen} & {one.name for one in _chosen(other, mesh)}):
+        names = sorted({one.name for one in chosen} & {one.name for one in _chosen(other, mesh)})
+        # Who is chosen by the same words is the same, whether anybody is known or not.
+        if names or other.spec.workload_selector == selector:
             owner = resources.key(other).partition("/")[2]
+            whoever = repr(names[0]) if names else "whoever it chooses"
             yield Finding(
                 code="CLV4319",
                 path=path if selector else ("spec",),
-                what=f"{names[0]!r} already obeys the Sidecar {owner!r}",
+                what=f"{whoever} already obeys the Sidecar {owner!r}",
                 hint=f"put the settings into {owner!r}, or choose other workloads",
                 istio="IST0110" if selector else "IST0111",
             )

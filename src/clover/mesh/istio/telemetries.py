@@ -24,7 +24,7 @@ def is_for_somebody(resource: Telemetry, mesh: Mesh) -> Iterator[Finding]:
         yield Finding(code="CLV4273", path=("spec",), what=what, hint=hint, severity="warning")
     elif not spec.is_for_a_namespace or resource.metadata.namespace != mesh.registry.config.root_namespace:
         yield from selection.chooses_somebody(
-            resource, mesh, selector=spec.selector, targets=spec.targets(), code="CLV4273"
+            resource, mesh, selector=spec.selector, targets=spec.targets(), code="CLV4273", istio="IST0101"
         )
 
 

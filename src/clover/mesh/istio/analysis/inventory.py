@@ -72,7 +72,13 @@ def registry_from(objects: Iterable[Object], resources: Iterable[Resource]) -> R
     gateways = [one.spec.selector for one in resources if isinstance(one, Gateway)]
     workloads = tuple(_workloads(found, gateways))
     entrances = tuple(_entrances(gateways, workloads))
-    return Registry(chain="", services=services, workloads=(*workloads, *entrances), complete=False)
+    return Registry(
+        chain="",
+        services=services,
+        workloads=(*workloads, *entrances),
+        complete=False,
+        tells_workloads=bool(workloads),
+    )
 
 
 def _port(port: kubernetes.Port) -> ServicePort:
