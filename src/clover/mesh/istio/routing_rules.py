@@ -84,7 +84,7 @@ def gateways_exist(resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
 
 
 def _no_such_gateway(name: str, path: Path, hint: str, mesh: Mesh) -> Finding:
-    """Return that none of Istio's Gateways has a name; on Istio, too, one of the Gateway API takes no VirtualService."""
+    """Return that Istio has no Gateway of a name; those of the Gateway API take no VirtualService there either."""
     instead = "write an HTTPRoute whose parent is the Gateway, or bind the VirtualService to a Gateway of Istio's"
     if any(name == f"{one.metadata.namespace}/{one.metadata.name}" for one in mesh.policies.kubernetes_gateways):
         what = f"Gateway {name!r} is one of the Gateway API and obeys HTTPRoutes; the rules have no effect there"
