@@ -141,6 +141,8 @@ class Controller:
 
     async def _open(self, reach: Reach) -> None:
         if self._reach is not None and reach != self._reached:
+            # Should this fail, any of it may be reached.
+            self._reached |= reach
             await self._reach(reach)
         self._reached = reach
 

@@ -157,6 +157,25 @@ async def test_a_change_that_is_given_up_leaves_resources_and_proxies_together(a
     assert (server.status()["gateway"].version == before) == made
 
 
+async def test_a_change_that_is_given_up_while_ways_out_are_opened_leaves_none_open():
+    reach = Waits(1)
+    mesh = controller(reach=reach, settings=Settings(way_out="/run/x/out"))
+    await mesh.start()
+
+    await given_up(mesh, OUTSIDE, when=reach.reached.wait())
+
+    first, *_, last = reach.calls
+    assert (sorted(first.names), sorted(last.names), last.ways) == (["api.example.com"], [], frozenset())
+
+
+OUTSIDE = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api, namespace: default}
+spec: {hosts: [api.example.com], resolution: DNS, ports: [{number: 80, name: http}]}
+"""
+
+
 async def test_a_change_that_no_proxy_has_confirmed_is_taken_back_when_it_is_given_up():
     class Deaf(Server):
         def __init__(self):

@@ -53,6 +53,8 @@ class Outside:
     async def reach(self, names: Mapping[str, str], ways: Mapping[str, Way]) -> None:
         """Let functions find exactly these names, and proxies reach exactly these ways. Raises HostError."""
         if dict(ways) != dict(self._ways):
+            # Should this fail, any of them may be there.
+            self._ways = {**self._ways, **ways}
             await self._follow(ways)
             self._ways = dict(ways)
         if dict(names) != dict(self._names):
