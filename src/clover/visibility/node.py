@@ -96,7 +96,6 @@ class RunningNode:
         """Apply resources, all or none; every document that is wrong is reported."""
         found, malformed = documents_in(documents)
         parsed, wrong = parse.inspect(found, namespace=self.namespace)
-        before = self.controller.resources if dry_run else ()
         try:
             outcome = await self.controller.apply(parsed, unreadable=(*malformed, *wrong), dry_run=dry_run)
         except CloverError as failure:
@@ -104,7 +103,8 @@ class RunningNode:
                 self._record(recorded.failed("apply", failure))
             raise
         if dry_run:
-            return _compared(_outcome(outcome), before, parsed.resources)
+            # Nothing has run since it was checked, so these are the ones that it was checked with.
+            return _compared(_outcome(outcome), self.controller.resources, parsed.resources)
         self._record(recorded.made("apply", outcome))
         return _outcome(outcome)
 

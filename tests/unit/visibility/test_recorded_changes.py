@@ -98,3 +98,17 @@ async def test_a_dry_run_tells_each_resource_as_it_is_and_as_it_would_be(records
     (change,) = (await node(records).apply([("f.yaml", DOCUMENT)], dry_run=True))["resources"]
 
     assert (change["before"], change["after"]["spec"]["hosts"]) == (None, ["lb"])
+
+
+async def test_a_dry_run_is_compared_with_what_was_in_force_when_it_was_checked(records):
+    class Changed(Controller):
+        async def apply(self, parsed, **_):
+            # Another change was under way, and is waited for.
+            self.resources = parsed.resources
+            return self._outcome
+
+    asked = node(records)
+    asked.controller = Changed(OUTCOME)
+    (change,) = (await asked.apply([("f.yaml", DOCUMENT)], dry_run=True))["resources"]
+
+    assert change["before"] == change["after"]
