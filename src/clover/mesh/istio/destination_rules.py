@@ -12,7 +12,7 @@ from clover.mesh.istio.asked_names import names_stay_readable
 from clover.mesh.istio.destination_checks import unknown_host
 from clover.mesh.istio.finding import Finding, Path
 from clover.mesh.istio.headers import is_header_name
-from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPCookie, PolicyParts, TrafficPolicy
+from clover.mesh.istio.kinds.destination_rule import ConsistentHashLB, HTTPCookie, PolicyParts, Subset, TrafficPolicy
 from clover.mesh.istio.mesh import Mesh
 from clover.mesh.istio.mutual_tls_checks import both_sides_agree
 from clover.mesh.istio.policies import chooses, labels_of, members, outsiders
@@ -20,6 +20,7 @@ from clover.mesh.istio.resources import DestinationRule
 from clover.mesh.istio.routing_rules import HOST
 from clover.mesh.istio.tls_checks import client_findings
 
+_PLACES = ("topology.kubernetes.io/region", "topology.kubernetes.io/zone", "topology.istio.io/subzone")
 _COOKIE_VALUE = re.compile(r"[\x20-\x3a\x3c-\x7e]{0,1024}")
 
 
@@ -57,11 +58,12 @@ def subsets_choose_workloads(resource: DestinationRule, mesh: Mesh) -> Iterator[
             what = f"the subset {subset.name!r} is defined twice"
             yield Finding(code="CLV4210", path=(*path, "name"), what=what)
         seen.add(subset.name)
+        asked = subset if mesh.registry.complete else _without_places(subset)
         if (
             services
             and mesh.registry.tells_workloads
             and not any(
-                any(True for _ in (*members(mesh.registry, service, subset), *outsiders(service, subset)))
+                any(True for _ in (*members(mesh.registry, service, asked), *outsiders(service, asked)))
                 for service in services
             )
         ):
@@ -74,6 +76,12 @@ def subsets_choose_workloads(resource: DestinationRule, mesh: Mesh) -> Iterator[
                 severity="warning",
                 istio="IST0173",
             )
+
+
+def _without_places(subset: Subset) -> Subset:
+    """Return a subset without the labels that Istio gives a pod where it runs, which nothing but its node tells."""
+    labels = {name: value for name, value in subset.labels.items() if not (name in _PLACES and value)}
+    return subset.model_copy(update={"labels": labels})
 
 
 def ports_exist(resource: DestinationRule, mesh: Mesh) -> Iterator[Finding]:

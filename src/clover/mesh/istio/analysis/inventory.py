@@ -35,6 +35,13 @@ class Object:
             return self.value.spec.template
         return self.value if isinstance(self.value, kubernetes.Pod) else None
 
+    @property
+    def is_outside(self) -> bool:
+        """Tell whether its pods say that they have no sidecar."""
+        metadata = self.pod.metadata if self.pod else None
+        said = (metadata.labels, metadata.annotations) if metadata else ()
+        return any(words is not None and words.get("sidecar.istio.io/inject") == "false" for words in said)
+
 
 def objects_from(documents: Iterable[Document], *, namespace: str) -> tuple[tuple[Object, ...], tuple[Problem, ...]]:
     """Return the objects that say what exists, and what is wrong with those that could not be read."""

@@ -22,6 +22,7 @@ class Metadata(_Part):
     name: str = ""
     namespace: str = ""
     labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
 
 
 class Port(_Part):

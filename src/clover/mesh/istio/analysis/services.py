@@ -14,6 +14,8 @@ from clover.mesh.istio.resources import Gateway
 
 _PROTOCOLS = "http|http2|https|tcp|tls|grpc|grpc-web|mongo|mysql|redis|udp|hbone"
 _NAMED = re.compile(rf"(?:{_PROTOCOLS})(?:-.*)?")
+_INSTALLED = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-path-storage", "istio-system"})
+"""Namespaces of what comes with an installation: nobody who reads the message could change it."""
 _Named = tuple[str, kubernetes.Service]
 _APP_PROTOCOLS = frozenset({*_PROTOCOLS.split("|"), "kubernetes.io/h2c", "kubernetes.io/ws", "kubernetes.io/wss"})
 
@@ -27,13 +29,13 @@ def problems_of(objects: Iterable[Object]) -> Iterator[Problem]:
             by_namespace.setdefault(one.namespace, []).append((one.name, one.value))
             yield from _ports_are_named(one, one.value)
     for one in found:
-        if one.pod:
+        if one.pod and not one.is_outside:
             yield from _services_agree(one, one.pod, by_namespace.get(one.namespace, ()))
 
 
 def _ports_are_named(one: Object, service: kubernetes.Service) -> Iterator[Problem]:
     """A port's name begins with its protocol; that of any other is found by its first bytes."""
-    for index, port in enumerate(service.spec.ports or ()):
+    for index, port in enumerate(service.spec.ports or () if one.namespace not in _INSTALLED else ()):
         if port.protocol == "UDP" or port.app_protocol in _APP_PROTOCOLS or _NAMED.fullmatch(port.name):
             continue
         what = f"the name {port.name!r} begins with no protocol, which is found out by the first bytes of a connection"
@@ -48,6 +50,7 @@ def gateway_problems(
 ) -> Iterator[Problem]:
     """A port that a Gateway opens is one of a Service that leads to its pods, when these are known."""
     found = tuple(objects)
+    with_services = {one.namespace for one in found if isinstance(one.value, kubernetes.Service)}
     for gateway in gateways:
         chosen = [one for one in found if one.pod and _is_chosen(gateway.spec.selector, one.pod)]
         leading = [
@@ -56,9 +59,10 @@ def gateway_problems(
             if isinstance(one.value, kubernetes.Service)
             and any(pod.namespace == one.namespace and pod.pod and _leads(one.value, pod.pod) for pod in chosen)
         ]
+        knows_services = any(pod.namespace in with_services for pod in chosen)
         ports = {number for service in leading for port in service.spec.ports or () for number in _numbers(port)}
         for index, server in enumerate(gateway.spec.servers):
-            if chosen and server.port.number not in ports:
+            if knows_services and server.port.number not in ports:
                 shown = ", ".join(map(str, sorted(ports))) or "none"
                 finding = Finding(
                     code="CLV4119",
