@@ -6,16 +6,19 @@ against protobuf's zero.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import contextlib
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from clover.errors import DocumentError, MeshError, Problem
+from clover.errors import CloverError, DocumentError, MeshError, Problem
 from clover.kit import documents
 from clover.kit.documents import Document
 from clover.spec import violations
 from clover.spec.configuration import MODELS, Configuration
 from clover.spec.nearest import did_you_mean
-from clover.spec.violations import Violation
+from clover.spec.violations import Path, Violation
 
 FIELDS = {
     "firewall": "firewall",
@@ -37,6 +40,21 @@ ENUMS = {
 }
 """Field with one of several words → what its words begin with in protobuf."""
 UNSPECIFIED = "_UNSPECIFIED"
+_STEP = re.compile(r"\.([a-z0-9_]+)|\[([0-9]+)\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """A configuration that somebody wrote in a file."""
+
+    configuration: Configuration
+    document: Document
+    field: str
+    """Below which it stands."""
+
+    def place(self, path: Path) -> str:
+        """Return where in the file the field at `path` stands."""
+        return str(self.document.mark((self.field, *path)))
 
 
 def to_wire(type_: str, configuration: Configuration) -> dict[str, Any]:
@@ -102,8 +120,36 @@ def _outward(value: Any, field: str = "") -> Any:
     return value
 
 
-def parse(text: str, source: str, *, type_: str, function: str) -> Configuration:
-    """Return the configuration that a document means for a function. Raises DocumentError with all its problems."""
+def path_of(field: str, type_: str) -> Path | None:
+    """Return the path that an ambassador calls `load_balancer.backends[0].host`; None of what is no field of it."""
+    root = type_.replace("-", "_")
+    if not re.fullmatch(rf"{root}(?:{_STEP.pattern})*", field):
+        return None
+    return tuple(
+        int(place) if place else re.sub(r"_([a-z])", lambda letter: letter[1].upper(), name)
+        for name, place in _STEP.findall(field.removeprefix(root))
+    )
+
+
+@contextlib.contextmanager
+def fields_placed(type_: str, place: Callable[[Path], str]) -> Iterator[None]:
+    """Within, what an ambassador says of a field is said of where `place` has it: where somebody wrote it."""
+    try:
+        yield
+    except CloverError as failure:
+        paths = [path_of(problem.where, type_) for problem in failure.problems]
+        if all(path is None for path in paths):
+            raise
+        raise type(failure)(
+            *(
+                problem if path is None else replace(problem, where=place(path))
+                for problem, path in zip(failure.problems, paths, strict=True)
+            )
+        ) from None
+
+
+def parse(text: str, source: str, *, type_: str, function: str) -> Written:
+    """Return what a document means for a function. Raises DocumentError with all its problems."""
     found = documents.parse(text, source)
     if len(found) != 1:
         what = f"{source!r} has {len(found)} documents, expected one" if found else "there is no document in it"
@@ -117,7 +163,7 @@ def parse(text: str, source: str, *, type_: str, function: str) -> Configuration
     configuration, wrong = violations.checked(MODELS[type_], document.data[field])
     if configuration is None:
         raise DocumentError(*documents.worth_reading((_placed(one, document, field) for one in wrong), source))
-    return configuration
+    return Written(configuration=configuration, document=document, field=field)
 
 
 def _misplaced(document: Document, field: str, *, type_: str, function: str) -> Iterator[Problem]:
@@ -157,11 +203,4 @@ def _placed(violation: Violation, document: Document, field: str) -> Problem:
         where=str(document.mark((field, *violation.path), key=at_key)),
         what=violation.sentence(field),
         hint=violation.hint,
-    )
-
-
-def problems_of(wrong: Iterable[Violation], *, where: str) -> tuple[Problem, ...]:
-    """Return what is wrong with a configuration that no file holds."""
-    return tuple(
-        Problem(code="CLV5214", where=where, what=violation.sentence(""), hint=violation.hint) for violation in wrong
     )

@@ -98,12 +98,13 @@ def set_(
     current = configurations.from_wire(target.type, said["configuration"], where=str(target))
     changed = parsing.changed(target.type, current, wanted)
     request = {
-        "configuration": configurations.to_wire(target.type, changed),
+        "configuration": configurations.to_wire(target.type, changed.configuration),
         # Somebody else may have changed it since it was read.
         "expectedGeneration": str(expect or said["generation"]),
         "dryRun": dry_run,
     }
-    changing.change(agent, target, "Apply", request, diff=diff, as_json=as_json)
+    with configurations.fields_placed(target.type, changed.place):
+        changing.change(agent, target, "Apply", request, diff=diff, as_json=as_json)
 
 
 @app.command()
@@ -127,11 +128,12 @@ def apply(
     target = ambassadors.only(agent.functions(), function)
     wanted = configurations.parse(text, source, type_=target.type, function=str(target))
     request = {
-        "configuration": configurations.to_wire(target.type, wanted),
+        "configuration": configurations.to_wire(target.type, wanted.configuration),
         "expectedGeneration": str(expect),
         "dryRun": dry_run,
     }
-    changing.change(agent, target, "Apply", request, diff=diff, as_json=as_json)
+    with configurations.fields_placed(target.type, wanted.place):
+        changing.change(agent, target, "Apply", request, diff=diff, as_json=as_json)
 
 
 @app.command()

@@ -23,15 +23,14 @@ from clover.errors import DocumentError, Problem
 from clover.spec import violations
 from clover.spec.configuration import MODELS, Backend, Configuration
 from clover.spec.nearest import did_you_mean
-from clover.spec.violations import Violation
-
-Path = tuple[str | int, ...]
+from clover.spec.violations import Path, Violation
 
 _EXPRESSION = re.compile(r"(?P<key>[^=+]*?)(?P<operator>\+=|-=|=)(?P<value>.*)", re.DOTALL)
 _BOOLEANS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 _NAMES = {"backends": "host", "rules": "id"}
 """List → the field that tells its items apart."""
 _NONE = "none"
+WHOLE = "the configuration"
 _AS_A_FILE = "change it in a file: clover control FUNCTION show -o yaml prints one that apply takes"
 
 
@@ -45,6 +44,24 @@ class Expression:
     operator: str
     """`=`, `+=` or `-=`."""
     value: str
+
+    def named(self, path: Path) -> str:
+        """Return how this one names the field at `path`: as it was typed, or would be."""
+        return violations.shown(path) if any(key != key.lower() for key in self.keys) else violations.typed(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """What came of changes."""
+
+    configuration: Configuration
+    sources: Mapping[Path, Expression]
+    """Path of what was changed → what changed it, the last."""
+
+    def place(self, path: Path) -> str:
+        """Return where somebody who typed the changes looks for the field at `path`."""
+        source = _source(path, self.sources)
+        return source.text if source else violations.typed(path) or WHOLE
 
 
 class _Refused(Exception):
@@ -67,8 +84,8 @@ def parse(text: str) -> Expression:
     return Expression(text=text, keys=tuple(keys), operator=found["operator"], value=found["value"].strip())
 
 
-def changed(type_: str, current: Configuration, expressions: Sequence[Expression]) -> Configuration:
-    """Return the configuration after all the changes. Raises DocumentError with everything that is wrong with them."""
+def changed(type_: str, current: Configuration, expressions: Sequence[Expression]) -> Changed:
+    """Return what comes of all the changes together. Raises DocumentError with everything that is wrong with them."""
     model = MODELS[type_]
     data = current.as_json()
     problems: list[Problem] = []
@@ -83,7 +100,7 @@ def changed(type_: str, current: Configuration, expressions: Sequence[Expression
     problems += (_problem(violation, sources) for violation in wrong)
     if problems or configuration is None:
         raise DocumentError(*dict.fromkeys(problems))
-    return configuration
+    return Changed(configuration=configuration, sources=sources)
 
 
 def _carry_out(model: type[BaseModel], data: dict[str, Any], expression: Expression) -> Path:
@@ -93,10 +110,10 @@ def _carry_out(model: type[BaseModel], data: dict[str, Any], expression: Express
     *way, last = expression.keys
     steps = iter(way)
     for step in steps:
-        field, annotation = _field(model, step, path)
+        field, annotation = _field(model, step, path, expression)
         path = (*path, field)
         if not (parts := _models(annotation)):
-            raise _Refused(f"{violations.shown(path)!r} has no fields of its own", f"{_kebab(field)}=VALUE sets it")
+            raise _Refused(f"{expression.named(path)!r} has no fields of its own", f"{_kebab(field)}=VALUE sets it")
         (model,) = parts
         if get_origin(annotation) is not tuple:
             if holder.get(field) is None:
@@ -104,24 +121,24 @@ def _carry_out(model: type[BaseModel], data: dict[str, Any], expression: Express
             holder = holder[field]
             continue
         if field not in _NAMES:
-            raise _Refused(f"the items of {violations.shown(path)!r} have no names to find them by", _AS_A_FILE)
+            raise _Refused(f"the items of {expression.named(path)!r} have no names to find them by", _AS_A_FILE)
         if (name := next(steps, None)) is None:
             example = f"{_kebab(field)}.{last}.{_kebab(list(model.model_fields)[-1])}=..."
             raise _Refused(f"{'.'.join(expression.keys)!r} is an item of a list, expected a field of it", example)
         items = holder.get(field, [])
         at = _place(items, field, name, path)
         holder, path = items[at], (*path, at)
-    field, annotation = _field(model, last, path)
+    field, annotation = _field(model, last, path, expression)
     holder[field] = _value(annotation, expression, holder.get(field), field, (*path, field))
     return (*path, field)
 
 
-def _field(model: type[BaseModel], key: str, path: Path) -> tuple[str, Any]:
+def _field(model: type[BaseModel], key: str, path: Path, expression: Expression) -> tuple[str, Any]:
     """Return the name that people write a field by, and its type."""
     wanted = re.sub(r"-([a-z])", lambda found: found[1].upper(), key)
     fields = {info.alias or name: info.annotation for name, info in model.model_fields.items()}
     if wanted not in fields:
-        owner = f"{violations.shown(path)!r}" if path else "the configuration"
+        owner = f"{expression.named(path)!r}" if path else WHOLE
         known = [_kebab(name) for name in fields]
         hint = did_you_mean(_kebab(wanted), known, otherwise=f"fields: {', '.join(known)}")
         raise _Refused(f"{owner} has no field {violations.quoted(key)}", hint)
@@ -145,28 +162,30 @@ def _place(items: Sequence[Mapping[str, Any]], field: str, name: str, path: Path
 
 def _value(annotation: Any, expression: Expression, before: Any, field: str, path: Path) -> Any:
     if get_origin(annotation) is tuple:
-        return _list(get_args(annotation)[0], expression, before or [], field)
+        return _list(get_args(annotation)[0], expression, before or [], field, path)
     if expression.operator != "=":
-        raise _Refused(f"{violations.shown(path)!r} is no list: '{expression.operator}' means nothing", "write =")
+        raise _Refused(f"{expression.named(path)!r} is no list: '{expression.operator}' means nothing", "write =")
     if expression.value == _NONE and type(None) in get_args(annotation):
         return None
     if _models(annotation):
         raise _Refused(
-            f"{violations.shown(path)!r} has fields of its own, expected one of them",
+            f"{expression.named(path)!r} has fields of its own, expected one of them",
             f"for example: {_kebab(field)}.{_kebab(next(iter(_models(annotation)[0].model_fields)))}=..., or "
             f"{_kebab(field)}=none",
         )
     return _scalar(annotation, expression.value)
 
 
-def _list(item: Any, expression: Expression, before: list[Any], field: str) -> list[Any]:
+def _list(item: Any, expression: Expression, before: list[Any], field: str, path: Path) -> list[Any]:
     texts = [text.strip() for text in expression.value.split(",") if text.strip()]
     if item is Backend:
         given: list[Any] = [_backend(text, before) for text in texts]
     elif _models(item) and expression.operator == "-=" and field in _NAMES:
         given = [before[_place(before, field, text, (field,))] for text in texts]
     elif _models(item) and texts:
-        raise _Refused(f"an item of {field!r} has fields of its own, which do not fit here", _AS_A_FILE)
+        raise _Refused(
+            f"an item of {expression.named(path)!r} has fields of its own, which do not fit here", _AS_A_FILE
+        )
     else:
         given = [_scalar(item, text) for text in texts]
     match expression.operator:
@@ -174,7 +193,7 @@ def _list(item: Any, expression: Expression, before: list[Any], field: str) -> l
             return [*before, *(one for one in given if one not in before)]
         case "-=":
             if missing := [text for text, one in zip(texts, given, strict=True) if one not in before]:
-                raise _Refused(f"{field!r} has no {', '.join(map(violations.quoted, missing))}", "")
+                raise _Refused(f"{expression.named(path)!r} has no {', '.join(map(violations.quoted, missing))}", "")
             return [one for one in before if one not in given]
         case _:
             return given
@@ -207,12 +226,22 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
 
 def _problem(violation: Violation, sources: Mapping[Path, Expression]) -> Problem:
     """Address what is wrong to the expression that brought it, which is the one with most of its path."""
-    path = violation.path
+    source = _source(violation.path, sources)
+    named = source.named if source else violations.typed
+    return Problem(
+        code="CLV5214",
+        where=source.text if source else WHOLE,
+        what=violation.of(named(violation.about)),
+        hint=violation.hint,
+    )
+
+
+def _source(path: Path, sources: Mapping[Path, Expression]) -> Expression | None:
+    """Return the expression that changed what is at `path`, or something of it, or what it is part of."""
     fitting = [one for one in sources if one == path[: len(one)] or path == one[: len(path)]]
     nearest = max(fitting, key=len, default=None)
-    where = sources[nearest].text if nearest else "the configuration"
-    return Problem(code="CLV5214", where=where, what=violation.sentence(""), hint=violation.hint)
+    return sources[nearest] if nearest else None
 
 
 def _kebab(name: str) -> str:
-    return re.sub(r"([A-Z])", lambda found: f"-{found[1].lower()}", name).replace("_", "-")
+    return violations.typed((name,)).replace("_", "-")

@@ -48,7 +48,9 @@ def add(
     body: Annotated[str, typer.Option(metavar="TEXT", help="... when the request's body contains this.")] = "",
     case_sensitive: Annotated[bool, typer.Option("--case-sensitive", help="Upper and lower case differ.")] = False,
     message: Annotated[str, typer.Option(metavar="TEXT", help="What the alert says.")] = "",
-    rule_id: Annotated[int, typer.Option("--id", min=0, help="The rule's id; 0: one that is free.")] = 0,
+    rule_id: Annotated[
+        int | None, typer.Option("--id", min=1, help="The rule's id; without it, one that is free.")
+    ] = None,
     severity: Annotated[int, typer.Option(min=1, max=4, help="1 is the worst.")] = 2,
     function: FunctionOption = "",
     diff: DiffOption = False,
@@ -95,7 +97,7 @@ def remove(
     changing.change(agent, target, "RemoveRule", {"id": rule_id}, diff=diff, as_json=as_json)
 
 
-def own_rule(text: str, *, rule_id: int, taken: Sequence[int]) -> dict[str, Any]:
+def own_rule(text: str, *, rule_id: int | None, taken: Sequence[int]) -> dict[str, Any]:
     """
     Return a rule in the engine's own language; its id is its `sid`, which is written into it when it has none.
 

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from clover.functions.state import State
+from clover.spec import violations
 from clover.spec.configuration import Backend, Configuration
 
 MOST_SUMMARY = 300
@@ -70,15 +71,16 @@ def _yaml(state: State) -> list[str]:
 
 def _fields(before: Configuration, after: Configuration) -> Iterator[str]:
     for name, field in type(after).model_fields.items():
+        called = violations.typed((field.alias or name,))
         old, new = getattr(before, name), getattr(after, name)
         if old == new:
             continue
         if name == "backends":
             yield from _backends(old, new)
         elif isinstance(new, tuple):
-            yield f"{field.alias}: {_items(old, new)}"
+            yield f"{called}: {_items(old, new)}"
         else:
-            yield f"{field.alias}: {_shown(old)} → {_shown(new)}"
+            yield f"{called}: {_shown(old)} → {_shown(new)}"
 
 
 def _backends(before: tuple[Backend, ...], after: tuple[Backend, ...]) -> Iterator[str]:
@@ -144,6 +146,8 @@ def _shown(value: Any) -> str:
 
 def _part(value: Any) -> str:
     if hasattr(value, "as_json"):
-        inner = " ".join(f"{name}={item}" for name, item in value.as_json().items())
+        inner = " ".join(f"{violations.typed((name,))}={_part(item)}" for name, item in value.as_json().items())
         return f"({inner or 'as usual'})"
-    return str(value)
+    if isinstance(value, list):
+        return ",".join(map(_part, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -97,9 +97,13 @@ async def accepts(port: int) -> None:
 _GREETING = re.compile(r"(?:i|Info|Notice): ")
 """How Suricata begins a line that is no complaint."""
 
+_GENERATION = re.compile(r"""[^\s"'(\[=:]*/conf/[0-9]{6}/""")
+"""The folder of what is tried, which is removed when an engine refuses it."""
+
 
 def shortened(words: str) -> str:
     """Return the last of many words: engines say what stopped them at the end."""
+    words = _GENERATION.sub("", words)
     told = [line for line in words.splitlines() if not _GREETING.match(line)]
     words = "\n".join(told).strip() or "it says nothing"
     return words if len(words) <= MOST_WORDS else f"... {words[-MOST_WORDS:]}"

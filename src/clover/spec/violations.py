@@ -6,6 +6,7 @@ Whoever asks adds the place: a chain file the line and column, an ambassador the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -78,7 +79,10 @@ class Violation:
 
     def sentence(self, root: str) -> str:
         """Return the sentence, of a configuration that is the field `root` of something; '': that stands alone."""
-        subject = shown((root, *self.about) if root else self.about)
+        return self.of(shown((root, *self.about) if root else self.about))
+
+    def of(self, subject: str) -> str:
+        """Return the sentence about what the reader calls `subject`; '': the whole."""
         return f"{subject!r} {self.what}" if subject else f"the configuration {self.what}"
 
 
@@ -93,6 +97,11 @@ def checked(model: type[_Model], data: object) -> tuple[_Model | None, tuple[Vio
 def shown(path: Path) -> str:
     """Return a path as people write it: `sites[0].locations[2].path`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path).removeprefix(".")
+
+
+def typed(path: Path) -> str:
+    """Return a path as people type it in a command: `block-policy.dry-run`."""
+    return re.sub(r"[A-Z]", lambda letter: f"-{letter[0].lower()}", shown(path))
 
 
 def found(value: Any) -> str:

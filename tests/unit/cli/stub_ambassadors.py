@@ -132,6 +132,11 @@ class StubAmbassadors:
         wanted = convert.configuration_from(request.configuration, type_=before.type)
         if wanted == before.configuration:
             return pb.ApplyResponse(generation=before.generation, method=pb.ApplyResponse.METHOD_NONE)
+        if unknown := [one.host for one in getattr(wanted, "backends", ()) if one.host == "nobody"]:
+            told = Problem(
+                code="CLV3302", where="load_balancer.backends[1].host", what=f"{unknown[0]!r} is no function"
+            )
+            raise CallFailedError(Answer(code="INVALID_ARGUMENT", message=told.what), 4, told)
         if request.expected_generation not in (0, before.generation):
             raise _failed(
                 "FAILED_PRECONDITION",

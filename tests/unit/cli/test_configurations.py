@@ -130,4 +130,4 @@ def test_a_mistake_in_a_file_is_told_where_it_is_written(text, problems):
 def test_json_is_read_like_yaml(type_):
     text = json.dumps({configurations.FIELDS[type_]: WRITTEN[type_]})
 
-    assert configurations.parse(text, "f", type_=type_, function="f").as_json() == WRITTEN[type_]
+    assert configurations.parse(text, "f", type_=type_, function="f").configuration.as_json() == WRITTEN[type_]

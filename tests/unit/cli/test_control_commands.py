@@ -173,6 +173,18 @@ def test_apply_brings_a_whole_configuration_into_force(clover, controlled, tmp_p
     assert "\n-defaultTtl: 90s\n+grace: 90s\n" in out
 
 
+def test_a_field_that_an_ambassador_refuses_is_named_as_it_was_typed_or_where_it_stands_in_the_file(
+    clover, controlled, tmp_path
+):
+    code, _, said = clover("control", "http-lb@v1", "set", "backends+=nobody")
+    assert (code, said.startswith("backends+=nobody: error: 'nobody' is no function [CLV3302]")) == (4, True)
+    (tmp_path / "lb.yaml").write_text("loadBalancer:\n  backends:\n    - host: web-cache\n    - host: nobody\n")
+
+    code, _, said = clover("control", "http-lb@v1", "apply", str(tmp_path / "lb.yaml"))
+
+    assert (code, said.startswith(f"{tmp_path}/lb.yaml:4:13: error: 'nobody' is no function")) == (4, True)
+
+
 def test_a_file_for_another_type_says_what_the_function_is(clover, controlled, tmp_path):
     (tmp_path / "cache.yaml").write_text("# mine\ncache: {}\n")
 
@@ -324,6 +336,12 @@ def test_a_rule_in_the_engines_language_keeps_its_sid_or_gets_one(clover, contro
 def test_a_rule_that_is_none_is_refused_before_it_is_sent(clover, controlled, arguments):
     assert clover("ids", "rule", "add", *arguments)[0] == 2
     assert controlled.requests("AddRule") == []
+
+
+def test_an_id_that_no_rule_can_have_is_refused_and_none_chosen_in_its_place(clover, controlled):
+    code, _, said = clover("ids", "rule", "add", "--uri", "x", "--id", "0")
+
+    assert (code, "--id" in said, controlled.requests("AddRule")) == (2, True, [])
 
 
 def test_a_rule_is_removed_by_its_id(clover, controlled):

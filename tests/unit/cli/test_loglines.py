@@ -48,6 +48,12 @@ def test_an_access_record_becomes_few_words():
     assert loglines.cache(line(body)) == "HIT"
 
 
+def test_a_duration_that_an_engine_took_for_nothing_is_left_out():
+    body = '{"log":"access","method":"GET","path":"/","status":403,"duration_ms":0.000}'
+
+    assert loglines.summary(line(body)) == "GET / 403"
+
+
 def test_a_sidecars_record_says_its_flags_and_why():
     record = line("x", log="envoy", direction="outbound", method="GET", path="/", status="503", flags="UF",
                   upstream_failure="connection refused", details="via_upstream")  # fmt: skip

@@ -33,7 +33,7 @@ FIREWALL = FirewallConfiguration(
 
 def changed(configuration, *texts):
     (type_,) = (name for name, model in MODELS.items() if isinstance(configuration, model))
-    return expressions.changed(type_, configuration, [expressions.parse(text) for text in texts])
+    return expressions.changed(type_, configuration, [expressions.parse(text) for text in texts]).configuration
 
 
 def problem(configuration, text):
@@ -108,16 +108,18 @@ def test_several_expressions_are_one_change_and_the_later_sees_the_earlier():
         ("mode=of", "'mode' is text 'of', expected 'blocking', 'detection-only' or 'off'; did you mean 'off'?"),
         ("mode.x=1", "'mode' has no fields of its own; mode=VALUE sets it"),
         ("mode+=off", "'mode' is no list: '+=' means nothing; write ="),
-        ("paranoia-level=high", "'paranoiaLevel' is text 'high', expected a whole number"),
-        ("paranoia-level=9", "'paranoiaLevel' is the number 9, expected 1 to 4"),
-        ("block-policy.windw=1s", "'blockPolicy' has no field 'windw'; did you mean 'window'?"),
-        ("block-policy.window=9", "'blockPolicy.window' is text '9', "
+        ("paranoia-level=high", "'paranoia-level' is text 'high', expected a whole number"),
+        ("paranoia-level=9", "'paranoia-level' is the number 9, expected 1 to 4"),
+        ("paranoiaLevel=9", "'paranoiaLevel' is the number 9, expected 1 to 4"),
+        ("blockPolicy.windw=1s", "'blockPolicy' has no field 'windw'; did you mean 'window'?"),
+        ("block-policy.windw=1s", "'block-policy' has no field 'windw'; did you mean 'window'?"),
+        ("block-policy.window=9", "'block-policy.window' is text '9', "
             "expected a duration such as '30s', '1m30s' or '500ms'"),
-        ("block-policy.dry-run=maybe", "'blockPolicy.dryRun' is text 'maybe', expected true or false"),
-        ("block-policy=1", "'blockPolicy' has fields of its own, expected one of them; "
+        ("block-policy.dry-run=maybe", "'block-policy.dry-run' is text 'maybe', expected true or false"),
+        ("block-policy=1", "'block-policy' has fields of its own, expected one of them; "
             "for example: block-policy.threshold=..., or block-policy=none"),
-        ("excluded-rules-=7", "'excludedRules' has no '7'"),
-        ("excluded-rules=1,x", "'excludedRules[1]' is text 'x', expected a whole number"),
+        ("excluded-rules-=7", "'excluded-rules' has no '7'"),
+        ("excluded-rules=1,x", "'excluded-rules[1]' is text 'x', expected a whole number"),
         ("backends.b.weight=1", "'backends': 'b' is none of them; there are: a"),
         ("backends.a=1", "'backends.a' is an item of a list, expected a field of it; backends.a.state=..."),
         ("rules=x", "an item of 'rules' has fields of its own, which do not fit here; "
@@ -126,6 +128,22 @@ def test_several_expressions_are_one_change_and_the_later_sees_the_earlier():
 )  # fmt: skip
 def test_what_cannot_be_done_is_told_with_the_expression_that_asked_for_it(text, told):
     assert problem(FIREWALL, text) == f"{text}: {told}"
+
+
+@pytest.mark.parametrize(
+    ("path", "where"),
+    [
+        (("backends", 1, "host"), "backends=a,nobody"),
+        (("backends",), "backends=a,nobody"),
+        (("mode",), "mode=off"),
+        (("paranoiaLevel",), "paranoia-level"),
+        ((), "backends=a,nobody"),
+    ],
+)
+def test_what_an_ambassador_says_of_a_field_is_said_of_the_expression_that_set_it(path, where):
+    parsed = [expressions.parse(text) for text in ("backends=a,nobody", "mode=off")]
+
+    assert expressions.changed("firewall", FIREWALL, parsed).place(path) == where
 
 
 def test_a_host_that_is_there_twice_is_told_apart_by_its_port():
@@ -159,7 +177,7 @@ def test_no_expression_ends_in_anything_but_a_configuration_or_problems(type_, k
     current = {"firewall": FIREWALL, "load-balancer": BALANCER}.get(type_, MODELS[type_]())
 
     try:
-        after = expressions.changed(type_, current, [expressions.parse(f"{key}{operator}{value}")])
+        after = expressions.changed(type_, current, [expressions.parse(f"{key}{operator}{value}")]).configuration
     except DocumentError:
         return
     assert MODELS[type_].model_validate(after.as_json()) == after

@@ -13,6 +13,7 @@ from clover.control import difference
 from clover.functions.state import State
 from clover.spec.configuration import (
     Backend,
+    BlockPolicy,
     CacheConfiguration,
     Configuration,
     FirewallConfiguration,
@@ -58,11 +59,16 @@ def rules(count: int, suffix: str = "") -> IdsConfiguration:
             "backends: a, b → b, a",
         ),
         (balancer(), balancer(algorithm="random"), "algorithm: round-robin → random"),
-        (CacheConfiguration(), CacheConfiguration(default_ttl=0.5), "defaultTtl: 10 s → 0.5 s"),
+        (CacheConfiguration(), CacheConfiguration(default_ttl=0.5), "default-ttl: 10 s → 0.5 s"),
         (
             FirewallConfiguration(excluded_rules=(1, 2)),
             FirewallConfiguration(excluded_rules=(2, 3)),
-            "excludedRules: +3 -1",
+            "excluded-rules: +3 -1",
+        ),
+        (
+            FirewallConfiguration(),
+            FirewallConfiguration(block_policy=BlockPolicy(duration=20, dry_run=True, allow=("10.0.0.0/8", "::1/128"))),
+            "block-policy: none → (duration=20s allow=10.0.0.0/8,::1/128 dry-run=true)",
         ),
         (rules(2), rules(3), "rules: +3"),
         (rules(2), rules(2, "x"), "rules: ~1 ~2"),
