@@ -46,6 +46,8 @@ _PROXY = re.compile(
 """How Envoy's own answers begin."""
 _BROKEN_OFF = ("reset reason: connection termination", "reset reason: remote reset", "retried and the latest")
 """What Envoy says when the other end took the call, and went away; an earlier try may have been taken as well."""
+_CUT_OFF = re.compile(r"Stream removed|RST_STREAM|GOAWAY|^Socket closed")
+"""What gRPC says when the other end went away in the middle of its answer, under one status or another."""
 _ROUTE_TIMEOUTS = ("upstream request timeout", "downstream duration timeout")
 """Envoy's words for the end of the time that a route rule gives a call."""
 _DENIED_BY = {
@@ -297,6 +299,10 @@ def _of_the_way(answer: Answer, *, address: str, where: str, timeout_s: float) -
         after = f" within {timeout_s:g} s" if timeout_s else ""
         what = f"no answer{after}: whether it was done is not known"
         return Problem(code="CLV3334", where=where, what=what, hint="ask for the state before trying again")
+    if _CUT_OFF.search(answer.message):
+        what = f"the ambassador behind {address!r} went away while it answered: whether the call was done is not known"
+        hint = "clover status says which workloads run; ask for the state before trying again"
+        return Problem(code="CLV3334", where=where, what=what, hint=hint)
     if answer.code != "UNAVAILABLE":
         return None
     if _NAMELESS.search(answer.message):

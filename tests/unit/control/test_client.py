@@ -47,6 +47,18 @@ def told(error: CallError) -> CallFailedError:
         ("UNAVAILABLE", "errors resolving x: [address lookup failed for x]", "CLV3333", "the mesh has no name"),
         ("UNAVAILABLE", "failed to connect to all addresses", "CLV3332", "nobody answers at 'http-lb-v2:50054'"),
         ("UNIMPLEMENTED", "", "CLV3333", "the mesh has no route for calls to 'http-lb-v2:50054'"),
+        (
+            "INTERNAL",
+            "Stream removed (RST_STREAM error code: 2)",
+            "CLV3334",
+            "the ambassador behind 'http-lb-v2:50054' went away while it answered",
+        ),
+        (
+            "UNAVAILABLE",
+            "Socket closed",
+            "CLV3334",
+            "the ambassador behind 'http-lb-v2:50054' went away while it answered",
+        ),
         ("DEADLINE_EXCEEDED", "Deadline Exceeded", "CLV3334", "no answer within 3 s"),
         (
             "DEADLINE_EXCEEDED",
