@@ -55,10 +55,12 @@ def test_a_hostile_word_is_refused_or_stays_one_word(field, text):
         if program is None:
             return
         assert skeleton(program) == skeleton(BALANCER.render(before))
-        if field in ("host", "user"):
-            return  # the name of nobody is refused by the engine: there is no such host or user
+        if field == "user":
+            return  # the name of nobody is refused by the engine
         write(program, after)
-        result = check(program)
+        haproxy, *arguments = program.check
+        # There is no host of most of these names, and -dr lets that pass: it is the parser that is asked.
+        result = check(replace(program, check=(haproxy, "-dr", *arguments)))
         assert (result.returncode, result.stdout.count("[ALERT]")) == (0, 0), result.stdout
 
 

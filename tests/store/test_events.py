@@ -23,12 +23,12 @@ def fresh_trace() -> str:
     return f"{next(_numbers):031x}e"
 
 
-def record(log: str, *, function: str, seconds_ago: float = 0.0, trace_id: str = "", body: str = "b", **said):
+def record(
+    log: str, *, function: str, seconds_ago: float = 0.0, now: int = 0, trace_id: str = "", body: str = "b", **said
+):
     attributes = {"log": log} | {f"clover.{log}.{name}": value for name, value in said.items()}
-    now = time.time_ns() - round(seconds_ago * 1e9)
-    made = otlp.LogRecord(
-        time_unix_nano=now, event=f"clover.{log}", body=body, attributes=attributes, trace_id=trace_id
-    )
+    at = (now or time.time_ns()) - round(seconds_ago * 1e9)
+    made = otlp.LogRecord(time_unix_nano=at, event=f"clover.{log}", body=body, attributes=attributes, trace_id=trace_id)
     resource = {"service.name": function, "service.version": "v1", "clover.workload": f"{function}-v1"}
     return otlp.logs_request(resource, [made])
 
@@ -80,8 +80,9 @@ async def test_a_record_without_its_attributes_is_shown_by_its_text(store):
 
 
 async def test_the_newest_are_listed_and_the_oldest_of_them_first(store):
+    now = time.time_ns()
     for age in (1, 4000, 2, 3):
-        await store.insert_logs(record("alert", function="ordered", seconds_ago=age, message=str(age)))
+        await store.insert_logs(record("alert", function="ordered", seconds_ago=age, now=now, message=str(age)))
 
     def messages(found):
         return [alert.message for alert in found]
