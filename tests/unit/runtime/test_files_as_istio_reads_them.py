@@ -164,3 +164,38 @@ def test_ports_of_a_gateways_services_are_known_where_its_namespace_has_services
     assert found(ENTRANCE, POD % ("web", "web"), SERVICE % ("web", "default", "http")) == told
     assert found(ENTRANCE, POD % ("web", "web")) == []
     assert found(ENTRANCE, SERVICE % ("web", "default", "http")) == []
+
+
+HTTP_ROUTE = """
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web, port: 80}]
+  rules: [{backendRefs: [{name: web-v1, port: 80}, {name: other, namespace: elsewhere, port: 80}]}]
+"""
+GRANT = """
+apiVersion: gateway.networking.k8s.io/v1beta1
+kind: ReferenceGrant
+metadata: {name: all, namespace: elsewhere}
+spec:
+  from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: default}]
+  to: [{group: "", kind: Service}]
+"""
+
+
+def test_services_of_an_http_route_that_nobody_could_look_up_are_told_once():
+    (verdict,) = inspection.inspect([File(name="a.yaml", folder=".", text=f"{HTTP_ROUTE}---{GRANT}")])
+    (problem,) = verdict.problems
+
+    assert (problem.code, problem.severity) == ("CLV4111", "warning")
+    assert problem.what.endswith("these services: 'web', 'web-v1', 'other.elsewhere'")
+
+
+def test_services_of_an_http_route_are_looked_up_where_their_namespace_has_any():
+    http_route = HTTP_ROUTE.replace(", {name: other, namespace: elsewhere, port: 80}", "")
+    missing = ("CLV4357", "", "warning", "HTTPRoute default/web")
+    nobody = ("CLV4353", "", "warning", "HTTPRoute default/web")
+
+    assert found(http_route, SERVICE % ("web", "default", "http")) == [missing]
+    assert found(http_route, SERVICE % ("wbe", "default", "http")) == [nobody, missing]

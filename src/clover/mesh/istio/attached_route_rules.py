@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from clover.mesh.istio import attachments
+from clover.mesh.istio import attachments, hosts
 from clover.mesh.istio.attachments import Route, Rule
+from clover.mesh.istio.destination_checks import untold_service
 from clover.mesh.istio.expressions import regex_problem
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
 from clover.mesh.istio.headers import HOST_HEADERS
@@ -163,11 +164,13 @@ def _backend(reference: ObjectReference, path: Path, lost: str, resource: Route,
         )
         return
     service = attachments.service_named(reference.name, namespace, mesh.registry)
-    if service is None and mesh.registry.complete:
+    if service is None and not mesh.tells_services_of(f"{reference.name}.{namespace}.{hosts.DOMAIN}"):
+        yield untold_service(reference.name, namespace, (*path, "name"), seen_from=resource.metadata.namespace)
+    elif service is None:
         known = [known.name for known in mesh.registry.services if known.namespace == namespace]
         what = f"there is no service '{namespace}/{reference.name}' in the mesh; {lost}"
         yield _missing((*path, "name"), what, nearest(reference.name, known))
-    elif service and reference.port not in {port.number for port in service.ports}:
+    elif reference.port not in {port.number for port in service.ports}:
         shown = ", ".join(str(port.number) for port in service.ports) or "none"
         what = f"{service.name!r} has no port {reference.port}; {lost}"
         yield _missing((*path, "port"), what, f"it has {shown}")

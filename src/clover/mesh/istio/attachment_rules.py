@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from clover.mesh.istio import attachments, hosts, resources
 from clover.mesh.istio.attachments import Route
+from clover.mesh.istio.destination_checks import untold_service
 from clover.mesh.istio.finding import Finding, Path, cut, nearest
 from clover.mesh.istio.kinds.gateway_api import GROUP, ParentReference
 from clover.mesh.istio.kinds.kubernetes_gateway import Listener
@@ -114,7 +115,9 @@ def _service(resource: Route, reference: ParentReference, path: Path, mesh: Mesh
     namespace = attachments.parent_namespace(resource, reference)
     service = attachments.service_named(reference.name, namespace, mesh.registry)
     if service is None:
-        if mesh.registry.complete:
+        if not mesh.tells_services_of(f"{reference.name}.{namespace}.{hosts.DOMAIN}"):
+            yield untold_service(reference.name, namespace, (*path, "name"), seen_from=resource.metadata.namespace)
+        else:
             known = [known.name for known in mesh.registry.services if known.namespace == namespace]
             what = f"there is no service '{namespace}/{reference.name}', so nobody obeys the route there"
             yield _nobody("CLV4353", (*path, "name"), what, nearest(reference.name, known))

@@ -29,14 +29,23 @@ def destination_findings(
 def unknown_host(host: str, path: Path, mesh: Mesh, *, namespace: str = "default") -> Finding:
     """Return that no service has the name which a resource in `namespace` says."""
     if not mesh.tells_services_of(hosts.full_host(host, namespace)):
-        what = f"nothing here says whether there is a service {host!r}"
-        return Finding(code="CLV4111", path=path, what=what, severity="warning", istio="IST0101")
+        return _untold(host, path)
     services = ", ".join(repr(service.name) for service in mesh.registry.services[:12])
     hint = nearest(host, mesh.known_hosts()) or (f"there are {services}" if services else "")
     if meant := mesh.registry.service(host.lower()):
         hint = f"Istio does not complete a name with dots; write {meant.host!r}"
     what = f"there is no service {host!r} in the mesh"
     return Finding(code="CLV4201", path=path, what=what, hint=hint, istio="IST0101")
+
+
+def untold_service(name: str, namespace: str, path: Path, *, seen_from: str) -> Finding:
+    """Return that nothing says whether a service is there, which a resource in `seen_from` names in two words."""
+    return _untold(name if namespace == seen_from else f"{name}.{namespace}", path)
+
+
+def _untold(host: str, path: Path) -> Finding:
+    what = f"nothing here says whether there is a service {host!r}"
+    return Finding(code="CLV4111", path=path, what=what, severity="warning", istio="IST0101")
 
 
 def _port(destination: Destination, path: Path, service: Service, listening: Iterable[int]) -> Iterator[Finding]:
