@@ -162,7 +162,8 @@ class Controller:
             changes = tuple(_change(self._resources.get(key(resource)), resource) for resource in parsed.resources)
             wanted = {**self._resources, **{key(resource): resource for resource in parsed.resources}}
             if unreadable:
-                found = validate.check(self._registry, tuple(wanted.values()), origins=parsed.origins)
+                everything = tuple(wanted.values())
+                found = await aside(lambda: tuple(validate.check(self._registry, everything, origins=parsed.origins)))
                 raise DocumentError(*unreadable, *errors_only(found))
             return await self._change_to(wanted, changes, origins=parsed.origins, dry_run=dry_run)
 

@@ -12,6 +12,7 @@ from typing import Any
 from clover.errors import CloverError, DocumentError, MeshError, Problem, errors_only
 from clover.kit import documents as yaml
 from clover.kit import unix_http
+from clover.kit.aside import aside
 from clover.kit.documents import Document
 from clover.mesh.controller import Controller, Outcome, unknown_kind
 from clover.mesh.istio import parse, render
@@ -94,10 +95,9 @@ class RunningNode:
 
     async def apply(self, documents: Sequence[tuple[str, str]], *, dry_run: bool) -> Json:
         """Apply resources, all or none; every document that is wrong is reported."""
-        found, malformed = documents_in(documents)
-        parsed, wrong = parse.inspect(found, namespace=self.namespace)
+        parsed, unreadable = await aside(lambda: self._parsed(documents))
         try:
-            outcome = await self.controller.apply(parsed, unreadable=(*malformed, *wrong), dry_run=dry_run)
+            outcome = await self.controller.apply(parsed, unreadable=unreadable, dry_run=dry_run)
         except CloverError as failure:
             if not dry_run:
                 self._record(recorded.failed("apply", failure))
@@ -117,7 +117,7 @@ class RunningNode:
         ignore_missing: bool,
     ) -> Json:
         """Delete resources by kind, name and namespace, and those that documents are about; all or none."""
-        read, malformed = documents_in(documents)
+        read, malformed = await aside(lambda: documents_in(documents))
         found, wrong = identities.named_in(read, namespace=self.namespace)
         wanted = [(kind, namespace or self.namespace, name) for kind, name, namespace in named]
         try:
@@ -209,6 +209,12 @@ class RunningNode:
     async def _following(self, kind: query.Kind, wanted: query.Window) -> AsyncIterator[Json | None]:
         async for event in query.follow(self.store, kind, wanted):
             yield event.as_json() if event else None
+
+    def _parsed(self, documents: Sequence[tuple[str, str]]) -> tuple[parse.Parsed, tuple[Problem, ...]]:
+        """Return what texts say, and what is wrong with them; a megabyte takes seconds."""
+        found, malformed = documents_in(documents)
+        parsed, wrong = parse.inspect(found, namespace=self.namespace)
+        return parsed, (*malformed, *wrong)
 
     def _record(self, change: recorded.Recorded) -> None:
         if change.outcome != recorded.UNCHANGED:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,6 +11,7 @@ import pytest
 from clover.errors import DocumentError, MeshError, Problem
 from clover.mesh.controller import Change, Outcome
 from clover.telemetry._proto import otlp_pb2
+from clover.visibility import node as module
 from clover.visibility.node import RunningNode
 
 OUTCOME = Outcome(
@@ -37,7 +39,7 @@ class Controller:
             raise self._outcome
         return self._outcome
 
-    delete = apply
+    delete = delete_all = apply
 
 
 @pytest.fixture
@@ -112,3 +114,18 @@ async def test_a_dry_run_is_compared_with_what_was_in_force_when_it_was_checked(
     (change,) = (await asked.apply([("f.yaml", DOCUMENT)], dry_run=True))["resources"]
 
     assert change["before"] == change["after"]
+
+
+async def test_documents_are_read_without_keeping_anybody_waiting_whom_the_loop_serves(records, monkeypatch):
+    readers, read = [], module.documents_in
+
+    def noted(texts):
+        readers.append(threading.current_thread())
+        return read(texts)
+
+    monkeypatch.setattr(module, "documents_in", noted)
+    await node(records).apply([("f.yaml", DOCUMENT)], dry_run=False)
+    await node(records).delete_all([], [("f.yaml", DOCUMENT)], dry_run=False, ignore_missing=False)
+
+    assert len(readers) == 2
+    assert threading.current_thread() not in readers
