@@ -199,3 +199,65 @@ def test_services_of_an_http_route_are_looked_up_where_their_namespace_has_any()
 
     assert found(http_route, SERVICE % ("web", "default", "http")) == [missing]
     assert found(http_route, SERVICE % ("wbe", "default", "http")) == [nobody, missing]
+
+
+FROM_NAMESPACES = """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: some, namespace: shop}
+spec: {rules: [{from: [{source: {%s: ["*-live", "bogus-*", istio-system, blog]}}]}]}
+"""
+NAMESPACE = "{apiVersion: v1, kind: Namespace, metadata: {name: %s}}"
+
+
+@pytest.mark.parametrize("field", ["namespaces", "notNamespaces"])
+def test_a_namespace_that_is_none_of_those_in_the_files_is_told_where_there_are_any(field):
+    policy = FROM_NAMESPACES % field
+    of_blog = POD.replace("default", "blog") % ("web", "web")
+    of_shop = POD.replace("default", "shop") % ("web", "web")
+    told = [("CLV4255", "IST0101", "warning", "AuthorizationPolicy shop/some")]
+
+    assert found(policy, NAMESPACE % "shop-live", of_blog, of_shop) == told
+    assert found(policy, of_blog, of_shop) == []
+
+
+TO_SUBSETS = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec:
+  hosts: [web]
+  http: [{route: [{destination: {host: web, subset: %s}}], mirror: {host: web.default.svc.cluster.local, subset: %s}}]
+"""
+
+
+@pytest.mark.parametrize(("route", "mirror"), [("here", "there"), ("there", "here")])
+def test_a_subset_that_the_rule_for_its_host_does_not_define_is_told_without_the_service(route, mirror):
+    untold = ("CLV4111", "IST0101", "warning", "nothing here says whether there are these services")
+    missing = ("CLV4203", "IST0101", "error", "VirtualService default/web")
+    virtual_service, rule = TO_SUBSETS % (route, mirror), SUBSET % "{version: v1}"
+
+    assert [one for one in found(virtual_service, rule) if one[0] != "CLV4111"] == [missing]
+    assert found(virtual_service) == [untold]
+
+
+ENTRY = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: %s}
+spec: {hosts: [out.example], resolution: DNS, ports: [{number: 443, name: out, protocol: %s}]}
+"""
+
+
+@pytest.mark.parametrize(("second", "istio"), [("TLS", "IST0177"), ("HTTPS", "")])
+def test_one_host_with_two_protocols_at_a_port_has_istios_code(second, istio):
+    assert found(ENTRY % ("a", "HTTPS"), ENTRY % ("b", second)) == [
+        ("CLV4311", istio, "error", "ServiceEntry default/b")
+    ]
+
+
+def test_entries_that_nobody_is_told_of_both_do_not_contradict_each_other():
+    ours = ENTRY.replace("{hosts", "{exportTo: ['.'], hosts")
+    theirs = (ours % ("b", "TLS")).replace("{name: b}", "{name: b, namespace: other}")
+
+    assert found(ours % ("a", "HTTPS"), theirs) == [("CLV4311", "", "error", "ServiceEntry other/b")]

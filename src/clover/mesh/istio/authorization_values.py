@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 
@@ -28,6 +29,7 @@ _IDENTITY_SOURCE = (
     "trust_domains",
     "not_trust_domains",
 )
+_NAMESPACES = ("namespaces", "not_namespaces")
 _IDENTITY_KEYS = frozenset({"source.namespace", "source.principal", "source.serviceAccount", "source.trustDomain"})
 _PAIRS = {name: f"not_{name}" for part in (Source, Operation) for name in part.model_fields if name[:4] != "not_"}
 
@@ -41,7 +43,7 @@ def findings(policy: AuthorizationPolicy, workloads: tuple[Workload, ...], mesh:
             check = _CHECKS.get(name, _anything)
             for place, value in enumerate(values):
                 if why := check(value, known):
-                    yield _told((*here, place), *why)
+                    yield replace(_told((*here, place), *why), istio="IST0101" if name in _NAMESPACES else "")
         yield from _excluded(rule, path)
         yield from _headers(rule, path)
         yield from _ports_served(rule, path, workloads, mesh)
@@ -103,8 +105,8 @@ class _Somebody:
 
     @cached_property
     def namespaces(self) -> tuple[str, ...]:
-        """Where workloads run."""
-        return self._mesh.namespaces()
+        """Where workloads run, or which there are; empty: nobody knows."""
+        return self._mesh.namespaces() if self.is_known else self._mesh.registry.declared
 
     @cached_property
     def accounts(self) -> set[str]:
@@ -135,10 +137,11 @@ def _principal(value: str, known: _Somebody) -> _Why:
 
 
 def _namespace(value: str, known: _Somebody) -> _Why:
-    if not known.is_known or any(fnmatchcase(name, _literal(value)) for name in known.namespaces):
+    if not known.namespaces or any(fnmatchcase(name, _literal(value)) for name in known.namespaces):
         return None
     hint = nearest(value, known.namespaces) or f"there are {', '.join(known.namespaces)}"
-    return _NOBODY, f"nothing runs in a namespace {value[:80]!r}", hint
+    where = "nothing runs in a namespace" if known.is_known else "there is no namespace"
+    return _NOBODY, f"{where} {value[:80]!r}", hint
 
 
 def _account(value: str, known: _Somebody) -> _Why:

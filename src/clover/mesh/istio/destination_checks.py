@@ -20,6 +20,8 @@ def destination_findings(
     service = service_at(mesh.registry, destination.host, resource.metadata.namespace)
     if service is None:
         yield unknown_host(destination.host, (*path, "host"), mesh, namespace=resource.metadata.namespace)
+        if destination.subset:
+            yield from _subset_of_untold(destination, path, resource, mesh)
         return
     yield from _port(destination, path, service, ports)
     if destination.subset:
@@ -77,6 +79,23 @@ def _subset(
             what = f"there is no subset {destination.subset!r} of {service.name!r}"
             yield Finding(code="CLV4203", path=(*path, "subset"), what=what, hint=hint, istio="IST0101")
             return
+
+
+def _subset_of_untold(destination: Destination, path: Path, resource: VirtualService, mesh: Mesh) -> Iterator[Finding]:
+    """Yield that a subset is not defined where a host is, of which nothing says whether a service has it."""
+    host = hosts.full_host(destination.host, resource.metadata.namespace)
+    if mesh.tells_services_of(host):
+        return
+    known = [
+        rule
+        for rule in mesh.policies.destination_rules
+        if hosts.full_host(rule.spec.host, rule.metadata.namespace) == host
+    ]
+    names = [name for rule in known for name in _subsets(rule)]
+    if known and destination.subset not in names:
+        hint = nearest(destination.subset, names) or f"there are {', '.join(map(repr, names)) or 'none'}"
+        what = f"there is no subset {destination.subset!r} of {destination.host!r}"
+        yield Finding(code="CLV4203", path=(*path, "subset"), what=what, hint=hint, istio="IST0101")
 
 
 def _subsets(rule: DestinationRule | None) -> tuple[str, ...]:

@@ -149,6 +149,8 @@ class Registry:
     """False: it is read from files, which may leave out some of what exists."""
     tells_workloads: bool = True
     """False: it is read from files that say nothing of workloads, so that nobody knows their labels."""
+    declared: tuple[str, ...] = ()
+    """Namespaces that the files which it is read from speak of, where they declare any."""
     _named: Mapping[tuple[str, str], Service] = field(init=False, repr=False, compare=False)
     """By name and namespace."""
     _entered: Mapping[str, Service] = field(init=False, repr=False, compare=False)

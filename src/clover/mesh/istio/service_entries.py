@@ -60,8 +60,23 @@ def hosts_are_new(resource: ServiceEntry, mesh: Mesh) -> Iterator[Finding]:
             owner = service.source.partition("/")[2]
             whose = f"ServiceEntry {owner!r}" if owner else "a service of the chain"
             hint = f"put the endpoints into {owner!r}, or delete it first" if owner else "take another name"
-            yield Finding(code="CLV4311", path=path, what=f"the host {host!r} is already that of {whose}", hint=hint)
+            what = f"the host {host!r} is already that of {whose}"
+            istio = "IST0177" if owner and _contradicts(service, resource, mesh) else ""
+            yield Finding(code="CLV4311", path=path, what=what, hint=hint, istio=istio)
             break
+
+
+def _contradicts(service: Service, resource: ServiceEntry, mesh: Mesh) -> bool:
+    """Tell whether somebody is told of a service and of an entry's for its host that give a port other protocols."""
+    known = {port.number: protocols.declared(port) for port in service.ports}
+    return any(
+        known.get(port.number, said) != said
+        for own in _own_services(resource, mesh)
+        if own.host == service.host
+        and not (own.namespaces and service.namespaces and set(own.namespaces).isdisjoint(service.namespaces))
+        for port in own.ports
+        if (said := protocols.declared(port))
+    )
 
 
 def resolution_is_carried_out(resource: ServiceEntry, mesh: Mesh) -> Iterator[Finding]:

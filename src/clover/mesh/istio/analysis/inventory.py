@@ -13,6 +13,9 @@ from clover.mesh.istio.policies import GATEWAY_LABELS
 from clover.mesh.istio.registry import Registry, Service, ServicePort, Workload
 from clover.mesh.istio.resources import Gateway, Resource
 
+INSTALLED = ("kube-system", "kube-public", "kube-node-lease", "local-path-storage", "istio-system")
+"""Namespaces of what comes with an installation."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Object:
@@ -85,7 +88,15 @@ def registry_from(objects: Iterable[Object], resources: Iterable[Resource]) -> R
         workloads=(*workloads, *entrances),
         complete=False,
         tells_workloads=bool(workloads),
+        declared=tuple(_declared(found)),
     )
+
+
+def _declared(found: tuple[Object, ...]) -> Iterator[str]:
+    """Yield the namespaces that there are, as far as files tell; without any Namespace they do not."""
+    declared = [one.name for one in found if one.kind == "Namespace"]
+    if declared:
+        yield from dict.fromkeys((*INSTALLED, "default", *declared, *(one.namespace for one in found)))
 
 
 def _port(port: kubernetes.Port) -> ServicePort:

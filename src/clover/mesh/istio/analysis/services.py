@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from clover.errors import Problem
 from clover.kit.documents import Document
 from clover.mesh.istio.analysis import kubernetes
-from clover.mesh.istio.analysis.inventory import Object
+from clover.mesh.istio.analysis.inventory import INSTALLED, Object
 from clover.mesh.istio.finding import Finding, Path, dotted, problem_from
 from clover.mesh.istio.resources import Gateway
 
 _PROTOCOLS = "http|http2|https|tcp|tls|grpc|grpc-web|mongo|mysql|redis|udp|hbone"
 _NAMED = re.compile(rf"(?:{_PROTOCOLS})(?:-.*)?")
-_INSTALLED = frozenset({"kube-system", "kube-public", "kube-node-lease", "local-path-storage", "istio-system"})
-"""Namespaces of what comes with an installation: nobody who reads the message could change it."""
 _Named = tuple[str, kubernetes.Service]
 _APP_PROTOCOLS = frozenset({*_PROTOCOLS.split("|"), "kubernetes.io/h2c", "kubernetes.io/ws", "kubernetes.io/wss"})
 
@@ -34,8 +32,12 @@ def problems_of(objects: Iterable[Object]) -> Iterator[Problem]:
 
 
 def _ports_are_named(one: Object, service: kubernetes.Service) -> Iterator[Problem]:
-    """A port's name begins with its protocol; that of any other is found by its first bytes."""
-    for index, port in enumerate(service.spec.ports or () if one.namespace not in _INSTALLED else ()):
+    """
+    A port's name begins with its protocol; that of any other is found by its first bytes.
+
+    What comes with an installation is left alone: who reads the message could not change it.
+    """
+    for index, port in enumerate(service.spec.ports or () if one.namespace not in INSTALLED else ()):
         if port.protocol == "UDP" or port.app_protocol in _APP_PROTOCOLS or _NAMED.fullmatch(port.name):
             continue
         what = f"the name {port.name!r} begins with no protocol, which is found out by the first bytes of a connection"
