@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import fcntl
 import os
 import resource
 import signal
@@ -224,3 +225,24 @@ async def test_without_a_descriptor_to_let_a_sidecar_in_the_door_stays(house, mo
         await until_sent_away(house)
 
     assert (await answer(house, "web")).type_url == CLUSTER
+
+
+async def test_a_node_with_thousands_of_open_files_knows_its_sidecars(house, monkeypatch):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        opened = os.pidfd_open
+        with contextlib.ExitStack() as first:
+
+            def high(pid):
+                handle = opened(pid)
+                first.callback(os.close, handle)
+                return fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 2000)
+
+            monkeypatch.setattr(os, "pidfd_open", high)
+            house.door.expect("web", os.getpid())
+
+            assert (await answer(house, "web")).type_url == CLUSTER
+            house.door._forget("web")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

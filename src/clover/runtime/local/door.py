@@ -119,8 +119,10 @@ class Door:
         It is, if the sidecar has that number and has not ended: no two processes have one number at one time.
         """
         known, handle = self._sidecars[workload]
-        ended, _, _ = select.select([handle], [], [], 0)
-        return pid == known and not ended
+        # Unlike `select`, it takes descriptors of any number.
+        end = select.poll()
+        end.register(handle, select.POLLIN)
+        return pid == known and not end.poll(0)
 
     async def _carry(self, workload: str, theirs: socket.socket, way: int) -> None:
         """Carry bytes between a sidecar and the control plane until either of them closes the connection."""
