@@ -26,12 +26,29 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
     """Requests that got no whole answer, and why."""
+    rate: float = 0.0
+    """Requests a second that are offered; a machine that has other things to do may send fewer."""
+    times: list[tuple[float, float]] = field(default_factory=list)
+    """When each request began and had its answer, on the monotonic clock."""
     _stop: threading.Event = field(default_factory=threading.Event)
 
     @property
     def answered(self) -> int:
         """How many requests got an answer."""
         return self.statuses.total()
+
+    @property
+    def offered(self) -> int:
+        """How many requests there would have been at the full rate, from the first to the last."""
+        return round((max(end for _, end in self.times) - min(begin for begin, _ in self.times)) * self.rate) + 1
+
+    def under_way(self, begin: float, end: float) -> int:
+        """Return how many requests were on their way at some moment between the two, on the monotonic clock."""
+        return sum(began < end and begin < answered for began, answered in self.times)
+
+    def __str__(self) -> str:
+        lost = len(self.failures)
+        return f"{self.offered} requests offered, {self.sent} sent, {self.answered} answered, {lost} lost"
 
     def check_nothing_was_lost(self) -> None:
         """Fail unless every request got a good answer."""
@@ -51,7 +68,7 @@ class Load:
 @contextlib.contextmanager
 def running(url: str, *, rate: float = 200, token: str = "load", posts: bool = True) -> Iterator[Load]:
     """Send requests at `rate` a second for as long as the block runs: every fourth a POST."""
-    load = Load(token=token)
+    load = Load(token=token, rate=rate)
     thread = threading.Thread(target=lambda: asyncio.run(_send(load, url, rate, posts=posts)), name="load")
     thread.start()
     try:
@@ -85,11 +102,13 @@ async def _on_one_connection(
     while (number := next_number()) is not None:
         await asyncio.sleep(max(0.0, began + number / rate - loop.time()))
         load.sent += 1
+        sent_at = time.monotonic()
         try:
             async with asyncio.timeout(40):
                 streams = streams or await asyncio.open_connection(address.hostname, address.port)
                 status, stays = await _exchange(*streams, load.token, number, posts=posts)
             load.statuses[status] += 1
+            load.times.append((sent_at, time.monotonic()))
         except (OSError, EOFError, ValueError, TimeoutError) as failure:
             load.failures.append(f"{number}: {failure!r}")
             stays = False
