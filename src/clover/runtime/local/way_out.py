@@ -78,7 +78,9 @@ class WayOut:
                 return
             connections[task] = writer
             task.add_done_callback(connections.pop)
-            await carry(way, reader, writer)
+            # Python 3.11 takes a cancelled task for a mistake, and tells it with a traceback.
+            with contextlib.suppress(asyncio.CancelledError):
+                await carry(way, reader, writer)
 
         server = await asyncio.start_unix_server(taken, path, limit=_CHUNK)
         self._open[path] = _Open(way=way, server=server, connections=connections)

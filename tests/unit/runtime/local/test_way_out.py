@@ -112,6 +112,19 @@ async def test_a_way_that_is_taken_back_takes_its_connections_with_it(folder):
             await asyncio.open_unix_connection(path)
 
 
+async def test_a_connection_that_ends_with_its_way_is_no_mistake(folder):
+    path, mistakes = str(folder / "way"), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: mistakes.append(context))
+    async with shouting() as port, open_ways({path: Way(host="127.0.0.1", port=port, loopback=True)}) as out:
+        _, writer = await asyncio.open_unix_connection(path)
+        assert await say(path) == b"HELLO"
+        await out.follow({})
+        writer.close()
+    await asyncio.sleep(0)
+
+    assert mistakes == []
+
+
 async def test_a_connection_that_is_still_being_made_ends_with_its_way(folder, monkeypatch):
     path = str(folder / "way")
     asked = asyncio.Event()
