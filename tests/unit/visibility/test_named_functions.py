@@ -19,6 +19,9 @@ class Store:
         self.rows = list(rows)
         self.parameters: list[dict] = []
 
+    async def settle(self):
+        pass
+
     async def query(self, _, parameters=None):
         self.parameters.append(parameters or {})
         return self.rows

@@ -22,6 +22,10 @@ class Waits(Answers, Protocol):
         """How many commits were made."""
         ...
 
+    async def settle(self) -> None:
+        """Let what was received until now be found."""
+        ...
+
     async def after_next_commit(self, *, seen: int, timeout_s: float) -> int:
         """Wait for one more."""
         ...

@@ -121,8 +121,9 @@ ALERTS = Kind(log="alert", make=_alert)
 CHANGES = Kind(log="change", make=_change)
 
 
-async def recent(store: Answers, kind: Kind, wanted: Window) -> list[StoredAlert | Change]:
-    """Return the newest events of a kind, the oldest of them first."""
+async def recent(store: Waits, kind: Kind, wanted: Window) -> list[StoredAlert | Change]:
+    """Return the newest events of a kind that the node has received, the oldest of them first."""
+    await store.settle()
     rows: list[dict[str, Any]] = []
     for since_s in (*(window_s for window_s in _WINDOWS_S if not wanted.since_s), wanted.since_s):
         rows = await store.query(*statement(kind, replace(wanted, since_s=since_s)))

@@ -40,6 +40,10 @@ class RefusedError(Exception):
     """The store has no room now; the sender keeps what it sent, or loses it, and knows."""
 
 
+SETTLE_S = 3.0
+"""Who asks for what came last waits no longer than this for a disk that is busy."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """How much the store takes of a machine."""
@@ -71,6 +75,7 @@ class Store:
         self._urgent = asyncio.Event()
         self._committed = asyncio.Condition()
         self._commits = 0
+        self._committing = False
         self._opened = asyncio.Event()
         self._closing = False
         self._refused = 0
@@ -162,11 +167,13 @@ class Store:
     async def _commit_once(self) -> None:
         self._wanted.clear()
         self._urgent.clear()
+        self._committing = True
         loop = asyncio.get_running_loop()
         began = loop.time()
         for kind, queue in self._queues.items():
             if items := queue.take(2 * self._limits.commit_bytes):
                 await self._commit(kind, items)
+        self._committing = False
         async with self._committed:
             self._commits += 1
             self._committed.notify_all()
@@ -266,6 +273,18 @@ class Store:
             async with asyncio.timeout(timeout_s), self._committed:
                 await self._committed.wait_for(lambda: self._commits > seen)
         return self._commits
+
+    async def settle(self) -> None:
+        """Commit what came until now without waiting for company; return once that is done, or takes `SETTLE_S`."""
+        # What is being committed already was taken from its queue before the last of it came.
+        wanted = self._commits + (2 if self._committing else 1)
+        if not self._committing and not any(queue.items for queue in self._queues.values()):
+            return
+        self._wanted.set()
+        self._urgent.set()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_S), self._committed:
+                await self._committed.wait_for(lambda: self._commits >= wanted)
 
     @property
     def commits(self) -> int:
