@@ -261,3 +261,58 @@ def test_entries_that_nobody_is_told_of_both_do_not_contradict_each_other():
     theirs = (ours % ("b", "TLS")).replace("{name: b}", "{name: b, namespace: other}")
 
     assert found(ours % ("a", "HTTPS"), theirs) == [("CLV4311", "", "error", "ServiceEntry other/b")]
+
+
+DECIDING = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: %s}
+spec: {hosts: [out.example], exportTo: ['%s'], http: [{directResponse: {status: 200}}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "told"), [("*", "*", 1), (".", "*", 1), ("*", ".", 1), (".", ".", 0)], ids=str
+)
+def test_virtual_services_of_two_namespaces_are_rivals_where_some_namespace_hears_of_both(one, other, told):
+    rival = ("CLV4207", "IST0109", "error", "VirtualService blog/web")
+    problems = found(DECIDING % ("default", one), DECIDING % ("blog", other))
+
+    assert [problem for problem in problems if problem[0] != "CLV4111"] == [rival] * told
+
+
+BYTES = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web}
+spec: {hosts: [out.example], %s: [%s]}
+"""
+TO_WEB = "route: [{destination: {host: web}}]"
+
+
+@pytest.mark.parametrize(
+    ("kind", "rules", "told"),
+    [
+        ("tcp", [f"{{{TO_WEB}}}", f"{{{TO_WEB}}}"], ("CLV4214", "IST0130")),
+        ("tcp", [f"{{{TO_WEB}}}", f"{{match: [{{port: 5}}], {TO_WEB}}}"], ("CLV4214", "IST0130")),
+        ("tcp", [f"{{match: [{{port: 5}}], {TO_WEB}}}", f"{{{TO_WEB}}}"], None),
+        ("tcp", [f"{{match: [{{port: 5}}], {TO_WEB}}}", f"{{match: [{{port: 6}}], {TO_WEB}}}"], None),
+        (
+            "tcp",
+            [f"{{match: [{{port: 5}}], {TO_WEB}}}", f"{{match: [{{port: 6}}, {{port: 5}}], {TO_WEB}}}"],
+            ("CLV4114", "IST0131"),
+        ),
+        (
+            "tls",
+            [
+                f"{{match: [{{sniHosts: [out.example]}}], {TO_WEB}}}",
+                f"{{match: [{{sniHosts: [out.example], port: 5}}], {TO_WEB}}}",
+            ],
+            ("CLV4214", "IST0130"),
+        ),
+    ],
+)
+def test_of_rules_for_connections_the_first_that_takes_one_decides(kind, rules, told):
+    problems = [one[:2] for one in found(BYTES % (kind, ", ".join(rules))) if one[1] in ("IST0130", "IST0131")]
+
+    assert problems == ([told] if told else [])

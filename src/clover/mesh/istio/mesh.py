@@ -75,6 +75,8 @@ class Mesh:
     by_address: dict[tuple[str, int], Service] = field(default_factory=dict)
     """By virtual address and port, the first service that is there."""
 
+    told: tuple[str, ...] = ()
+    """Namespaces in which there are proxies; where files are all that is known, every one that they speak of."""
     clients: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     """Namespaces, and labels, that DestinationRules tell apart: each once that some workload has."""
     guarded: dict[str, dict[str, Workload]] = field(default_factory=dict)
@@ -153,7 +155,7 @@ class Mesh:
         """A host has one VirtualService in the sidecars of a namespace; at gateways several are put together."""
         if MESH in bound_to(resource):
             for host in hosts_of(resource):
-                for namespace in self.namespaces() or (resource.metadata.namespace,):
+                for namespace in self.told or (resource.metadata.namespace,):
                     if visible(resource, namespace):
                         yield Claim(kind=resource.kind, where=namespace, host=host)
 
@@ -173,10 +175,12 @@ def mesh_from(registry: Registry, everything: Iterable[Resource]) -> Mesh:
     policies = policies_from(found)
     clients = ((workload.namespace, policies.client(workload)) for workload in registry.workloads)
     everywhere = ((namespace, ()) for namespace in registry.namespaces)
+    spoken_of = () if registry.complete else (resource.metadata.namespace for resource in found)
     mesh = Mesh(
         registry=with_entries(registry, policies),
         policies=policies,
         order=order,
+        told=tuple(dict.fromkeys((*registry.namespaces, *spoken_of))),
         clients=tuple(dict.fromkeys(clients if policies.clients_told_apart_by else everywhere)),
     )
     for known in mesh.registry.services:
