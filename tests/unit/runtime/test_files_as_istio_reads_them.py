@@ -316,3 +316,20 @@ def test_of_rules_for_connections_the_first_that_takes_one_decides(kind, rules, 
     problems = [one[:2] for one in found(BYTES % (kind, ", ".join(rules))) if one[1] in ("IST0130", "IST0131")]
 
     assert problems == ([told] if told else [])
+
+
+NAME_OUTSIDE = """
+apiVersion: v1
+kind: Service
+metadata: {name: out}
+spec: {type: ExternalName, externalName: out.example, ports: [{port: 443, name: %s}]}
+"""
+
+
+@pytest.mark.parametrize("name", ["nginx", "''", "tcp"])
+def test_a_port_of_a_name_outside_that_is_no_more_than_tcp_takes_what_is_not_its_own(name):
+    assert found(NAME_OUTSIDE % name) == [("CLV4112", "IST0150", "warning", "Service default/out")]
+
+
+def test_a_port_of_a_name_outside_that_says_what_it_speaks_is_well():
+    assert found(NAME_OUTSIDE % "https") == []

@@ -14,6 +14,7 @@ from clover.mesh.istio.resources import Gateway
 
 _PROTOCOLS = "http|http2|https|tcp|tls|grpc|grpc-web|mongo|mysql|redis|udp|hbone"
 _NAMED = re.compile(rf"(?:{_PROTOCOLS})(?:-.*)?")
+_GOOD_NAMES = "call it 'http', 'grpc', 'tcp' or such, or 'http-...'"
 _Named = tuple[str, kubernetes.Service]
 _APP_PROTOCOLS = frozenset({*_PROTOCOLS.split("|"), "kubernetes.io/h2c", "kubernetes.io/ws", "kubernetes.io/wss"})
 
@@ -37,14 +38,19 @@ def _ports_are_named(one: Object, service: kubernetes.Service) -> Iterator[Probl
 
     What comes with an installation is left alone: who reads the message could not change it.
     """
+    outside = service.spec.type == "ExternalName"
+    istio = "IST0150" if outside else "IST0118"
+    hint = "call it 'https', 'tls' or 'http', or 'http-...'" if outside else _GOOD_NAMES
     for index, port in enumerate(service.spec.ports or () if one.namespace not in INSTALLED else ()):
-        if port.protocol == "UDP" or port.app_protocol in _APP_PROTOCOLS or _NAMED.fullmatch(port.name):
-            continue
-        what = f"the name {port.name!r} begins with no protocol, which is found out by the first bytes of a connection"
-        path = ("spec", "ports", index, "name")
-        yield _problem(
-            one, path, "CLV4112", "IST0118", what, hint="call it 'http', 'grpc', 'tcp' or such, or 'http-...'"
-        )
+        path: Path = ("spec", "ports", index, "name")
+        if outside and port.name == "tcp":
+            what = "'tcp' says nothing by which connections to a name outside could be told from others at the port"
+            yield _problem(one, path, "CLV4112", istio, what, hint=hint)
+        elif not (port.protocol == "UDP" or port.app_protocol in _APP_PROTOCOLS or _NAMED.fullmatch(port.name)):
+            what = (
+                f"the name {port.name!r} begins with no protocol, which is found out by the first bytes of a connection"
+            )
+            yield _problem(one, path, "CLV4112", istio, what, hint=hint)
 
 
 def gateway_problems(
