@@ -331,6 +331,7 @@ async def test_traces_are_found_by_what_one_of_their_spans_was(store):
         "errorCount": 1,
         "services": ["finder", "gateway"],
         "startUnixNano": now,
+        "arriving": summary.arriving,
         "why": "",
     }
 
@@ -347,6 +348,17 @@ async def test_the_newest_traces_come_first_and_no_more_than_asked_for(store):
     summaries = await query.find_traces(store, query.Filter(service="ordered", limit=3))
 
     assert [summary.trace_id for summary in summaries] == traces[:3]
+
+
+async def test_of_a_trace_that_ended_a_moment_ago_more_may_come(store):
+    now = time.time_ns()
+    for seconds, trace in {30: fresh_trace(), -10: fresh_trace()}.items():
+        sent = otlp.span("1" * 16, trace=trace, service="arriving", start_ns=now + seconds * 10**9)
+        await store.insert_traces(otlp.traces(sent))
+
+    summaries = await query.find_traces(store, query.Filter(service="arriving"))
+
+    assert [summary.arriving for summary in summaries] == [True, False]
 
 
 @pytest.mark.parametrize("text", HOSTILE)

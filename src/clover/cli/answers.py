@@ -84,6 +84,8 @@ class TraceSummary(TypedDict):
     errorCount: int
     services: list[str]
     startUnixNano: int
+    arriving: NotRequired[bool]
+    """More of its spans may be on their way."""
     why: NotRequired[str]
     """Why a proxy ended the request; '' when none did."""
 

@@ -33,6 +33,8 @@ def lines(traces: Sequence[TraceSummary], *, zone: tzinfo | None) -> Iterator[Te
         yield row
         if why := trace.get("why"):
             yield Text(f"  {screen.printable(why)}", style="red")
+    if any(trace.get("arriving") for trace in traces):
+        yield Text("+ ended a moment ago, more of its spans may be on their way", style="dim")
 
 
 def time_of_day(unix_nano: int, zone: tzinfo | None) -> str:
@@ -47,7 +49,7 @@ def _row(trace: TraceSummary, zone: tzinfo | None) -> list[Text | str]:
         trace["traceId"],
         time_of_day(trace["startUnixNano"], zone),
         screen.duration(trace["durationMs"]),
-        str(trace["spanCount"]),
+        f"{trace['spanCount']}{'+' if trace.get('arriving') else ''}",
         Text(str(errors), style="bold red") if errors else "0",
         screen.printable(trace["root"]),
         screen.printable(" ".join(trace["services"])),

@@ -99,6 +99,8 @@ class TraceSummary:
     error_count: int
     services: tuple[str, ...]
     start_unix_nano: int
+    arriving: bool = False
+    """It ended a moment ago, and more of its spans may be on their way: the one that began it, too."""
     why: str = ""
     """Why a proxy ended the request; '' when none did."""
 

@@ -30,6 +30,14 @@ def test_each_trace_is_a_line():
     ]
 
 
+def test_a_trace_of_which_more_may_come_looks_so():
+    whole, arriving = text(summary())[1], text(summary(spanCount=4, arriving=True))
+
+    assert " 16 " in whole
+    assert " 4+ " in arriving[1]
+    assert arriving[2] == "+ ended a moment ago, more of its spans may be on their way"
+
+
 def test_times_are_those_of_the_readers_clock():
     assert "16:13:20.123" in text(summary(), zone=timezone(timedelta(hours=2)))[1]
 

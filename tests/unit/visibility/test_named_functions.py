@@ -88,7 +88,7 @@ def test_who_follows_an_unknown_function_is_told_before_the_first_line():
 
 async def test_a_function_that_is_no_more_has_its_traces_still():
     row = {"trace_id": "1" * 32, "root": ("old", "GET /", 1), "span_count": 1, "error_count": 0, "services": ["old"],
-           "start": 1, "time": 1, "attributes": {}}  # fmt: skip
+           "start": 1, "arriving": 0, "time": 1, "attributes": {}}  # fmt: skip
 
     (found,) = await node(Store(row)).traces({"service": "old", "limit": "1"}, [])
 

@@ -18,6 +18,8 @@ from clover.telemetry.records import TraceSummary
 LIMIT = 1000
 """The longest list of traces."""
 DEFAULT_LIMIT = 20
+ARRIVAL_S = 1.5
+"""How long spans and access logs of a request take to be stored, with some room: Envoy sends both twice a second."""
 PROMOTED = {
     "http.status_code": "toString(HttpStatus)",
     "http.url": "HttpUrl",
@@ -192,7 +194,9 @@ def search_query(wanted: Filter) -> tuple[str, dict[str, Any]]:
             uniqExact(SpanId) AS span_count,
             uniqExactIf(SpanId, Failed) AS error_count,
             arraySort(groupUniqArray(ServiceName)) AS services,
-            toUnixTimestamp64Nano(min(Timestamp)) AS start
+            toUnixTimestamp64Nano(min(Timestamp)) AS start,
+            max(toUnixTimestamp64Nano(Timestamp) + toInt64(Duration))
+                > toUnixTimestamp64Nano(now64(9)) - {{arrival_ns:Int64}} AS arriving
         FROM otel_traces
         WHERE TraceId IN
         (
@@ -203,7 +207,7 @@ def search_query(wanted: Filter) -> tuple[str, dict[str, Any]]:
         {having}
         ORDER BY start DESC, trace_id
         LIMIT {{limit:UInt64}}"""  # noqa: S608
-    return sql, spans.parameters | {"limit": wanted.limit}
+    return sql, spans.parameters | {"limit": wanted.limit, "arrival_ns": int(ARRIVAL_S * 1e9)}
 
 
 WINDOWS_S = (60.0, 900.0, 6 * 3600.0)
@@ -235,5 +239,6 @@ def _summary(row: Mapping[str, Any], why: str) -> TraceSummary:
         error_count=row["error_count"],
         services=tuple(row["services"]),
         start_unix_nano=row["start"],
+        arriving=bool(row["arriving"]),
         why=why,
     )

@@ -12,13 +12,11 @@ from clover.errors import DocumentError, Problem
 from clover.telemetry.query import outcomes, ways
 from clover.telemetry.query.answers import Answers, Waits
 from clover.telemetry.query.assemble import assemble
-from clover.telemetry.query.search import control_traces
+from clover.telemetry.query.search import ARRIVAL_S, control_traces
 from clover.telemetry.records import LogLine, Span, Trace
 
 SPANS = 20_000
 """The most spans, and the most log lines, that are read of one trace."""
-ARRIVAL_S = 1.5
-"""How long spans and access logs of a request take to be stored, with some room: Envoy sends both twice a second."""
 
 _HEX = re.compile(r"[0-9a-f]{8,32}")
 _REQUEST_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
