@@ -246,3 +246,11 @@ async def test_a_node_with_thousands_of_open_files_knows_its_sidecars(house, mon
             house.door._forget("web")
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_whoever_still_waits_when_the_door_is_closed_is_not_kept(house):
+    # Warnings are errors: the door's end of the connection is closed when the house is left, and not by the collector.
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, house.name.replace("@", "\0"))
+        await asyncio.sleep(0)

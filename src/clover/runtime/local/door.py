@@ -97,20 +97,25 @@ class Door:
                 except OSError:
                     await asyncio.sleep(_BREATH_S)
                     continue
-                # A sidecar may be here before its start is known.
-                while workload not in self._sidecars:
-                    await self._news.wait()
-                try:
-                    pid = _peer(theirs)
-                except OSError:
-                    theirs.close()
-                    await asyncio.sleep(_BREATH_S)
-                    continue
-                if self._is_sidecar(workload, pid):
-                    carriers.create_task(self._carry(workload, theirs, way), name=f"stream of {workload}")
-                else:
-                    theirs.close()
-                    self._refuse(workload, pid)
+                with contextlib.ExitStack() as held:
+                    held.enter_context(theirs)
+                    if await self._may_enter(workload, theirs):
+                        held.pop_all()
+                        carriers.create_task(self._carry(workload, theirs, way), name=f"stream of {workload}")
+
+    async def _may_enter(self, workload: str, theirs: socket.socket) -> bool:
+        """Tell whether a connection is that of the workload's sidecar, which may be here before its start is known."""
+        while workload not in self._sidecars:
+            await self._news.wait()
+        try:
+            pid = _peer(theirs)
+        except OSError:
+            await asyncio.sleep(_BREATH_S)
+            return False
+        if not self._is_sidecar(workload, pid):
+            self._refuse(workload, pid)
+            return False
+        return True
 
     def _is_sidecar(self, workload: str, pid: int) -> bool:
         """
