@@ -15,33 +15,38 @@ STRIDE = int(os.environ.get("CLOVER_KILL_STRIDE", "9"))
 """Every so many points of a change the ambassador is killed; the first differs. With 1 none is left out."""
 
 
-def texts(*, weights: bool) -> Iterator[str]:
-    """Yield configurations, each different from the last one: in a weight, or in the server."""
+def texts(field: str, *, weights: bool) -> Iterator[str]:
+    """Yield configurations of a type that forwards, each different from the last one: in a weight, or in the server."""
     number = 1
     while True:
         number += 1
         host = "web-2" if weights else f"web-{number % 3 + 1}"
-        yield f'configuration {{ load_balancer {{ backends {{ host: "{host}" weight: {number % 200 + 1} }} }} }}'
+        yield f'configuration {{ {field} {{ backends {{ host: "{host}" weight: {number % 200 + 1} }} }} }}'
 
 
 def host_and_weight(state) -> tuple[str, int]:
-    (backend,) = state.configuration.load_balancer.backends
+    (backend,) = getattr(state.configuration, state.configuration.WhichOneof("type")).backends
     return backend.host, backend.weight
 
 
 @pytest.mark.parametrize(
-    ("engine", "weights", "first"),
-    [("nginx", False, 1), ("haproxy", False, 4), ("haproxy", True, 7)],
-    ids=["nginx", "haproxy by reload", "haproxy at run time"],
+    ("type_", "engine", "weights", "first"),
+    [
+        ("load-balancer", "nginx", False, 1),
+        ("load-balancer", "haproxy", False, 4),
+        ("load-balancer", "haproxy", True, 7),
+        ("firewall", "modsecurity", False, 2),
+    ],
+    ids=["nginx", "haproxy by reload", "haproxy at run time", "modsecurity"],
 )
 async def test_an_ambassador_that_is_killed_at_any_point_of_a_change_leaves_the_old_or_the_new(
-    network: Network, engine: str, weights: bool, first: int
+    network: Network, type_: str, engine: str, weights: bool, first: int
 ):
     configuration = {"backends": [{"host": "web-2", "weight": 200}]}
-    async with ambassadors.controlled(network, "load-balancer", engine, configuration) as function:
+    async with ambassadors.controlled(network, type_, engine, configuration) as function:
         function.start_engine()
         points, outcomes = 0, set()
-        for number, text in enumerate(texts(weights=weights)):
+        for number, text in enumerate(texts(type_.replace("-", "_"), weights=weights)):
             function.start_ambassador(killed_at=first + number * STRIDE)
             before = await function.until_ready()
             try:
