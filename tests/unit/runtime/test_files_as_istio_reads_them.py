@@ -333,3 +333,26 @@ def test_a_port_of_a_name_outside_that_is_no_more_than_tcp_takes_what_is_not_its
 
 def test_a_port_of_a_name_outside_that_says_what_it_speaks_is_well():
     assert found(NAME_OUTSIDE % "https") == []
+
+
+TOLD_OF = """
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: %s, namespace: %s}
+spec: {selector: {matchLabels: {app: %s}}, tracing: [{randomSamplingPercentage: 1}]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "told"),
+    [
+        (TOLD_OF % ("b", "default", "web"), [("CLV4395", "IST0159", "warning", "Telemetry default/b")]),
+        (TOLD_OF % ("b", "default", "lb"), []),
+        (TOLD_OF % ("b", "shop", "web"), [("CLV4273", "IST0101", "warning", "Telemetry shop/b")]),
+    ],
+    ids=["the same", "another", "of another namespace"],
+)
+def test_two_telemetries_for_one_workload_are_told_because_istio_obeys_one(second, told):
+    pods = POD % ("web", "web"), POD % ("lb", "lb")
+
+    assert found(*pods, TOLD_OF % ("a", "default", "web"), second) == told

@@ -43,6 +43,33 @@ def namespaces_have_one(resource: Telemetry, mesh: Mesh) -> Iterator[Finding]:
             return
 
 
+def workloads_have_one(resource: Telemetry, mesh: Mesh) -> Iterator[Finding]:
+    """Of two that choose a workload, Istio obeys the older one; here the later says what it has to say after it."""
+    chosen = _chosen(resource, mesh)
+    mine = mesh.order[resources.key(resource)]
+    for other in mesh.policies.telemetries:
+        name = resources.key(other)
+        if mesh.order[name] < mine and (both := sorted(chosen & _chosen(other, mesh))):
+            what = f"{both[0]!r} is chosen by {name!r} too; both are obeyed here, on Istio the older one alone"
+            hint = "put the entries into one of them, or choose other workloads"
+            path: Path = ("spec", "selector" if resource.spec.selector else "targetRefs")
+            yield Finding(code="CLV4395", path=path, what=what, hint=hint, severity="warning", istio="IST0159")
+            return
+
+
+def _chosen(policy: Telemetry, mesh: Mesh) -> set[str]:
+    """Return the workloads that a Telemetry chooses one by one, in its own namespace; none where it is for all."""
+    spec, namespace = policy.spec, policy.metadata.namespace
+    return {
+        workload.name
+        for workload in (() if spec.is_for_a_namespace else mesh.registry.workloads)
+        if workload.namespace == namespace
+        and selection.is_for(
+            policy, workload, mesh.registry, mesh.policies, selector=spec.selector, targets=spec.targets()
+        )
+    }
+
+
 def proxies_can_do_it(resource: Telemetry, mesh: Mesh) -> Iterator[Finding]:
     """Envoy refuses a whole listener for one condition or tag that it cannot read."""
     for index, log in enumerate(resource.spec.access_logging):
@@ -77,7 +104,7 @@ def nothing_is_lost_in_silence(resource: Telemetry, mesh: Mesh) -> Iterator[Find
             yield Finding(code="CLV4220", path=path, what=what, severity="warning")
 
 
-RULES = (is_for_somebody, namespaces_have_one, proxies_can_do_it, nothing_is_lost_in_silence)
+RULES = (is_for_somebody, namespaces_have_one, workloads_have_one, proxies_can_do_it, nothing_is_lost_in_silence)
 
 
 def _tag(tag: CustomTag, path: Path) -> Iterator[Finding]:
