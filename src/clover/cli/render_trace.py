@@ -215,7 +215,8 @@ def _breakdown(trace: TraceAnswer, labels: Mapping[tuple[str, str], str]) -> Ite
     rows.append(["", *(f"{spent / whole:.0%}" for spent in sums)])
     if beside := trace.get("beside"):
         rows.append(["beside it, with copies", "", "", ""])
-        rows += [_share(part, labels) for part in beside]
+        spent = (part for part in beside if part["functionMs"] or part["proxyMs"] or part["networkMs"])
+        rows += [_share(part, labels) for part in spent]
     yield from screen.table(columns, rows)
 
 

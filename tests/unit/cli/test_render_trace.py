@@ -119,7 +119,9 @@ def test_the_line_of_a_tree_goes_on_to_the_next_sibling_past_notes_and_grandchil
 
 
 def test_what_copies_took_stands_below_the_sums_of_the_request():
-    drawn = text(answers.alerted())
+    trace = answers.alerted()
+    trace["beside"].insert(1, {"service": "web", "version": "v1", "proxyMs": 0, "functionMs": 0, "networkMs": 0})
+    drawn = text(trace)
 
     (at,) = [number for number, line in enumerate(drawn.splitlines()) if line.startswith("beside it")]
     assert [line.split() for line in drawn.splitlines()[at + 1 : at + 3]] == [
