@@ -183,13 +183,13 @@ class Engine:
     def accesses(self, count: int, *, within_s: float = LINE_S) -> list[Access]:
         """Return the access lines, once there are at least `count`."""
 
-        def found() -> list[Access] | None:
-            entries = [entry for line in self.lines if (entry := parse_access(line))]
-            return entries if len(entries) >= count else None
+        def found() -> list[Access]:
+            return [entry for line in self.lines if (entry := parse_access(line))]
 
         with self._said:
-            entries = self._said.wait_for(found, timeout=within_s)
-        assert entries is not None, f"{self.name} logged fewer than {count} requests:\n{self.text()}"
+            self._said.wait_for(lambda: len(found()) >= count, timeout=within_s)
+            entries = found()
+        assert len(entries) >= count, f"{self.name} logged fewer than {count} requests:\n{self.text()}"
         return entries
 
     def access_of(self, traceparent: str) -> Access:
