@@ -268,6 +268,28 @@ async def test_calls_of_an_ambassador_are_not_what_its_function_does(store):
     assert (rate.rps, rate.error_rate) == (0.1, 0.0)
 
 
+async def test_a_request_without_tls_counts_once_though_its_connection_has_a_record_too(store):
+    common = {
+        "log": "envoy",
+        "service": "plain",
+        "direction": "inbound",
+        "duration_ms": "1",
+        "filter_chain": "0.0.0.0_9180-http",
+        "downstream_failure": "TLS_error|inspector:not_tls",
+        "time_ns": time.time_ns() - 3 * 10**9,
+    }
+    await store.insert_logs(
+        payloads.logs(
+            {**common, "method": "GET", "status": "200", "upstream_cluster": "inbound|9180||"},
+            {**common, "status": "0", "upstream_cluster": "-"},
+        )
+    )
+
+    (rate,) = [rate for rate in await query.rates(store, seconds=10) if rate.service == "plain"]
+
+    assert (rate.rps, rate.error_rate) == (0.1, 0.0)
+
+
 async def test_what_a_proxy_ended_is_listed_and_what_a_function_answered_is_not(store):
     def access(**said):
         made = otlp.LogRecord(

@@ -7,6 +7,7 @@ because Envoy logs whole milliseconds only.
 from __future__ import annotations
 
 from clover.telemetry.query.answers import Answers
+from clover.telemetry.query.outcomes import NO_TLS
 from clover.telemetry.records import Rate
 
 CONTROL_PORT = 50054
@@ -18,6 +19,10 @@ _WINDOW = """
     Timestamp >= now64(9) - toIntervalMillisecond({window_ms:UInt64} + {delay_ms:UInt64}) - toIntervalMinute(5)
     AND ended > now64(9) - toIntervalMillisecond({window_ms:UInt64} + {delay_ms:UInt64})
     AND ended <= now64(9) - toIntervalMillisecond({delay_ms:UInt64})"""
+_TOLD_TWICE = f"""
+    startsWith(LogAttributes['downstream_failure'], '{NO_TLS}') AND LogAttributes['filter_chain'] NOT IN ('', '-')
+    AND LogAttributes['method'] IN ('', '-') AND LogAttributes['upstream_cluster'] IN ('', '-')"""
+"""A listener's own record of a connection without TLS, which a filter chain took: its requests have their own."""
 _COUNTS = f"""
     WITH Timestamp + toIntervalMicrosecond(toUInt64(DurationMs * 1000)) AS ended
     SELECT
@@ -25,7 +30,7 @@ _COUNTS = f"""
         countIf(HttpStatus >= 500 OR HttpStatus = 0) AS errors, quantiles(0.5, 0.99)(DurationMs) AS durations
     FROM otel_logs
     WHERE Log = 'envoy' AND Direction IN ('inbound', 'gateway') AND {_WINDOW}
-        AND NOT startsWith(LogAttributes['upstream_cluster'], 'inbound|{CONTROL_PORT}|')
+        AND NOT startsWith(LogAttributes['upstream_cluster'], 'inbound|{CONTROL_PORT}|') AND NOT ({_TOLD_TWICE})
     GROUP BY service, version, workload ORDER BY service, version, workload"""  # noqa: S608
 _DURATIONS = f"""
     WITH Timestamp + toIntervalNanosecond(Duration) AS ended
