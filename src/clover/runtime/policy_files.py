@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from clover.errors import Problem
+from clover.errors import Problem, errors_only
 from clover.kit import documents
 from clover.kit.documents import Document
 from clover.mesh.istio import from_chain, parse, resources, validate
@@ -14,6 +14,7 @@ from clover.mesh.istio.analysis import inventory, kubernetes, services
 from clover.mesh.istio.analysis.headings import group_and_kind, items_of
 from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Gateway, Resource
+from clover.mesh.translate import proxies_from, reach
 from clover.runtime import addressing
 from clover.runtime.verdict import Verdict
 from clover.spec import load
@@ -79,7 +80,11 @@ def _problems(files: tuple[_Sorted, ...], beside: Verdict | None, namespace: str
         gateways = [resource for resource in parsed.resources if isinstance(resource, Gateway)]
         yield from services.problems_of(objects)
         yield from services.gateway_problems(objects, gateways, parsed.origins)
-    yield from validate.check(registry, everything.values(), origins=parsed.origins)
+    found = tuple(validate.check(registry, everything.values(), origins=parsed.origins))
+    yield from found
+    if chain and not errors_only((*unreadable, *found)):
+        places = {name: str(document.mark(("metadata", "name"))) for name, document in parsed.origins.items()}
+        yield from reach.check(proxies_from(registry, everything.values()), places)
 
 
 def _meant(chain: Chain | None) -> tuple[Resource, ...]:
