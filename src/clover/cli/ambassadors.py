@@ -13,7 +13,6 @@ import typer
 
 from clover.cli import api
 from clover.errors import CloverError, DocumentError, MeshError, Problem
-from clover.kit import places
 
 SOCKET = "agent.sock"
 """In the chain's run folder; `control.settings.AGENT_SOCKET`, whose import would cost more than most commands."""
@@ -112,7 +111,7 @@ class Agent(api.Client):
 
 def find(chain: str) -> Agent:
     """Return a client of the control agent of the chain that the user means."""
-    return Agent(api.choose(api.running_chains(places.run_root()), chain))
+    return Agent(api.meant(chain))
 
 
 def match(functions: Sequence[Target], wanted: str, *, type_: str = "") -> list[Target]:

@@ -53,16 +53,24 @@ class Instance:
 
 def running_chains(root: Path) -> list[RunningChain]:
     """Return the chains below `root` whose node lives, by name."""
-    found = []
+    return [chain for chain in _chains(root) if _lives(chain.directory)]
+
+
+def killed_chains(root: Path) -> list[RunningChain]:
+    """Return the chains below `root` whose node is gone, though nobody took them down, by name."""
+    return [chain for chain in _chains(root) if not _lives(chain.directory)]
+
+
+def _chains(root: Path) -> list[RunningChain]:
     try:
         folders = sorted(root.iterdir())
     except OSError:
         return []
-    for folder in folders:
-        entry = ledger.read(folder)
-        if entry and _lives(folder):
-            found.append(RunningChain(name=entry.chain, directory=folder, init=entry.pid, socket=Path(entry.api)))
-    return found
+    entries = [(folder, entry) for folder in folders if (entry := ledger.read(folder))]
+    return [
+        RunningChain(name=entry.chain, directory=folder, init=entry.pid, socket=Path(entry.api))
+        for folder, entry in entries
+    ]
 
 
 def _lives(folder: Path) -> bool:
@@ -72,12 +80,18 @@ def _lives(folder: Path) -> bool:
         return False  # another user's chain
 
 
-def choose(chains: Sequence[RunningChain], name: str) -> RunningChain:
-    """Return the chain of that name, or the only one when no name is given. Raises DocumentError otherwise."""
+def choose(chains: Sequence[RunningChain], name: str, *, killed: Sequence[RunningChain] = ()) -> RunningChain:
+    """
+    Return the chain of that name, or the only one when no name is given. Raises DocumentError otherwise.
+
+    Who means one of the `killed` is told what became of it.
+    """
     names = [chain.name for chain in chains]
+    if name in names:
+        return chains[names.index(name)]
+    if ended := [one for one in killed if name == one.name or not (name or chains)]:
+        raise DocumentError(*map(_killed, ended))
     if name:
-        if name in names:
-            return chains[names.index(name)]
         up = f"up: {', '.join(names)}" if names else "no chain is up"
         raise _usage("CLV5201", f"chain {name}", f"the chain {name!r} is not up ({up})", "clover up PATH")
     if not chains:
@@ -94,7 +108,13 @@ def choose(chains: Sequence[RunningChain], name: str) -> RunningChain:
 
 def find(name: str) -> Client:
     """Return a client of the chain that the user means."""
-    return Client(choose(running_chains(places.run_root()), name))
+    return Client(meant(name))
+
+
+def meant(name: str) -> RunningChain:
+    """Return the running chain that the user means. Raises DocumentError."""
+    root = places.run_root()
+    return choose(running_chains(root), name, killed=killed_chains(root))
 
 
 def match(instances: Sequence[Instance], wanted: str) -> list[Instance]:
@@ -234,6 +254,15 @@ class Client:
 def encoded(body: Mapping[str, object] | None) -> bytes | None:
     """Return the body of a request as it is sent."""
     return None if body is None else json.dumps(body).encode()
+
+
+def _killed(chain: RunningChain) -> Problem:
+    return Problem(
+        code="CLV5201",
+        where=f"chain {chain.name}",
+        what=f"chain {chain.name} was up, and its node (process {chain.init}) is gone",
+        hint=f"clover down {chain.name} cleans up; clover up PATH begins anew",
+    )
 
 
 def _usage(code: str, where: str, what: str, hint: str) -> DocumentError:

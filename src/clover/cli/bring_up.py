@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,8 +63,10 @@ def bring_up(node: launch.StartingNode, path: Path, *, name: str, port: int, as_
             os.close(lock)
         result = _follow(node, directory / "node.log")
     except BaseException:
-        _clean(node, directory)
+        if kept := _clean(node, directory):
+            print(f"the log of what was started is kept: {kept}", file=sys.stderr)
         raise
+    places.failed_log(chain.name).unlink(missing_ok=True)
     if as_json:
         output.print_json(result)
     else:
@@ -83,17 +86,19 @@ def _follow(node: launch.StartingNode, log: Path) -> dict[str, object]:
     raise AssertionError("events end with ready or failed, or raise")
 
 
-def _clean(node: launch.StartingNode, directory: Path) -> None:
-    """Leave nothing behind of a chain that did not come up, but its log."""
+def _clean(node: launch.StartingNode, directory: Path) -> Path | None:
+    """Leave nothing behind of a chain that did not come up, but its log; return where that is, if there is any."""
     node.process.kill()
     node.process.wait()
     log = directory / "node.log"
     text = log.read_bytes() if log.exists() else b""
     ledger.stop(directory, patience_s=0)
-    if text:
-        kept = directory.parent / f"{directory.name}.failed.log"
-        kept.touch(mode=0o600)
-        kept.write_bytes(text)
+    if not text:
+        return None
+    kept = places.failed_log(directory.name)
+    kept.touch(mode=0o600)
+    kept.write_bytes(text)
+    return kept
 
 
 def _refuse_foreign(root: Path) -> None:

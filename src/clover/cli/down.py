@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from clover.cli import output
 from clover.errors import DocumentError, HostError, Problem
 from clover.kit import places
 from clover.runtime.local import ledger
@@ -24,22 +25,35 @@ def down(
     chain: Annotated[
         str, typer.Argument(metavar="CHAIN", help="Name of the chain, or the path it was started from.")
     ] = "",
+    named: Annotated[
+        str,
+        typer.Option("--chain", envvar="CLOVER_CHAIN", metavar="NAME", help="The same; CHAIN comes before it."),
+    ] = "",
     everything: Annotated[bool, typer.Option("--all", help="Every chain of this user.")] = False,
     purge: Annotated[bool, typer.Option("--purge", help="Forget its traces and logs, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was taken down as JSON.")] = False,
 ) -> None:
-    """Take a chain down. What it traced stays readable to the next `up`, unless --purge (--all: of every chain)."""
+    """Take a chain down. What it traced can be read after its next `up`, unless --purge (--all: of every chain)."""
     console = Console(stderr=True)
-    names = _names(chain, everything=everything)
+    names = _names(chain or named, everything=everything)
+    done = []
     for name in names:
         with console.status(f"{name}: stopping ..."):
             found = ledger.stop(places.chain_directory(name), patience_s=PATIENCE_S)
+        done.append({"chain": name, "found": found})
         if purge:
             _forget(places.store_directory(name))
+            places.failed_log(name).unlink(missing_ok=True)
         console.print(f"chain {name} is down" if found else f"chain {name} is not up: nothing to do", highlight=False)
-    for store in _stores() if everything and purge else ():
-        _forget(store)
+    if everything and purge:
+        for store in _stores():
+            _forget(store)
+        for log in places.failed_logs():
+            log.unlink(missing_ok=True)
     if not names:
         console.print("no chain is up: nothing to do")
+    if as_json:
+        output.print_json({"chains": done})
 
 
 def _stores() -> list[Path]:

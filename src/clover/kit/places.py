@@ -40,3 +40,13 @@ def chain_directory(chain: str) -> Path:
 def store_directory(chain: str) -> Path:
     """Return the folder of one chain's telemetry store."""
     return state_root() / chain / "store"
+
+
+def failed_log(chain: str) -> Path:
+    """Return where the log of a chain is kept that did not come up."""
+    return run_root() / f"{chain}.failed.log"
+
+
+def failed_logs() -> list[Path]:
+    """Return the logs of all chains that did not come up, and have not come up since."""
+    return sorted(run_root().glob("*.failed.log"))
