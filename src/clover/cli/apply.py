@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +10,7 @@ from rich.text import Text
 
 from clover.cli import api, kinds, output, screen, yaml_files
 from clover.cli.answers import ApplyAnswer
-from clover.errors import CloverError, DocumentError, Problem
-from clover.kit import documents
+from clover.errors import DocumentError, Problem
 
 PathsArgument = Annotated[
     list[str] | None,
@@ -64,19 +62,10 @@ def warnings(answer: ApplyAnswer) -> list[Problem]:
 
 def read(paths: Sequence[str]) -> list[tuple[str, str]]:
     """Return the name and text of every file meant. Raises DocumentError with everything that cannot be read."""
-    found: list[tuple[str, str]] = []
-    problems: list[Problem] = []
-    for path in paths:
-        try:
-            if path == "-":
-                found.append((yaml_files.STANDARD_INPUT, yaml_files.standard_input()))
-            else:
-                found += [(str(file), documents.load_text(file)) for file in _files(Path(path))]
-        except CloverError as failure:
-            problems += failure.problems
-    if problems:
+    found = [one for path in paths for one in yaml_files.below(path, deep=False)]
+    if problems := [problem for one in found for problem in one.problems]:
         raise DocumentError(*problems)
-    return found
+    return [(one.name, one.text) for one in found]
 
 
 def lines(answer: ApplyAnswer, *, dry_run: bool) -> Iterator[Text]:
@@ -93,14 +82,3 @@ def acknowledged(proxies: int, took_ms: float) -> Text:
     if not proxies:
         return Text("no sidecar had to change")
     return Text(f"{screen.count(proxies, 'sidecar')} acknowledged in {screen.duration(took_ms)}")
-
-
-def _files(path: Path) -> list[Path]:
-    if not path.is_dir():
-        return [path]
-    files = sorted(entry for entry in path.iterdir() if entry.suffix in (".yaml", ".yml"))
-    if not files:
-        raise DocumentError(
-            Problem(code="CLV5207", where=str(path), what=f"the folder {str(path)!r} has no *.yaml or *.yml file")
-        )
-    return files

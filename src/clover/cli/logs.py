@@ -102,7 +102,7 @@ class Growing:
     def last(self, count: int) -> list[bytes]:
         """Return the last `count` whole lines so far, those of the file before included; -1: all."""
         before = self._path.with_suffix(".log.1")
-        lines: deque[bytes] = deque(maxlen=None if count < 0 else count)
+        lines: deque[bytes] = deque(maxlen=count if 0 <= count <= sys.maxsize else None)
         if before.exists():
             lines.extend(before.read_bytes().splitlines(keepends=True))
         lines.extend(self.more())

@@ -28,12 +28,16 @@ class Found:
     """False: it was found in a folder."""
 
 
-def below(path: str) -> Iterator[Found]:
-    """Yield the file `path`, or every YAML file in the folder `path` and below it; `-` is standard input."""
+def below(path: str, *, deep: bool = True) -> Iterator[Found]:
+    """
+    Yield the file `path`, or every YAML file in the folder `path`; `-` is standard input.
+
+    `deep`: and every one below that folder.
+    """
     if path == "-":
         yield _found(STANDARD_INPUT, ".", standard_input)
     elif os.path.isdir(path):  # noqa: PTH112  (Path.is_dir raises for names that are not allowed)
-        files = list(_walk(path, set()))
+        files = list(_walk(path, set(), deep=deep))
         yield from files
         if not files:
             what = f"the folder {path!r} has no *.yaml or *.yml file"
@@ -42,7 +46,7 @@ def below(path: str) -> Iterator[Found]:
         yield _read(path, named=True)
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
+def _walk(folder: str, seen: set[tuple[int, int]], *, deep: bool) -> Iterator[Found]:
     """Follow links, but enter no folder twice; what is hidden is nobody's document."""
     try:
         identity = os.stat(folder)  # noqa: PTH116
@@ -58,7 +62,8 @@ def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[Found]:
         if entry.name.startswith("."):
             continue
         if _is_folder(entry):
-            yield from _walk(entry.path, seen)
+            if deep:
+                yield from _walk(entry.path, seen, deep=deep)
         elif entry.name.endswith(_ENDINGS) and (entry.is_symlink() or entry.is_file()) and not _is_pipe(entry):
             yield _read(entry.path, named=False)
 

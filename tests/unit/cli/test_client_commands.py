@@ -165,6 +165,35 @@ def test_everything_that_cannot_be_read_is_told_at_once_and_nothing_is_sent(clov
     assert [word for word in ("CLV1001", "CLV1002", "CLV5207") if word in said] == ["CLV1001", "CLV1002", "CLV5207"]
 
 
+@pytest.mark.parametrize("command", [["apply"], ["diff"], ["delete", "-f"]], ids=" ".join)
+def test_a_folder_that_may_not_be_read_is_no_traceback(clover, bring_up, node, tmp_path, monkeypatch, command):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    bring_up("sdc")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("clover.cli.yaml_files.os.scandir", refuse)
+        answer = clover(*command, str(tmp_path))
+
+    said = f"{tmp_path}: error: {str(tmp_path)!r} cannot be read: Permission denied [CLV1001]\n"
+    assert (answer, node.asked) == ((2, "", said), [])
+
+
+def test_every_file_of_a_folder_that_cannot_be_read_is_told_and_what_is_below_it_is_not_meant(clover, tmp_path):
+    (tmp_path / "a.yaml").symlink_to("nowhere")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe")
+    (tmp_path / "below.yaml").mkdir()
+    (tmp_path / "below.yaml" / "c.yaml").write_bytes(b"\xff\xfe")
+
+    code, _, said = clover("apply", str(tmp_path))
+
+    assert (code, [line.partition(": ")[0] for line in said.splitlines() if " error: " in line]) == (
+        2,
+        [f"{tmp_path}/a.yaml", f"{tmp_path}/b.yaml:1:1"],
+    )
+
+
 def test_files_without_a_document_are_not_applied_in_silence(clover, bring_up, tmp_path):
     bring_up("sdc")
     (tmp_path / "empty.yaml").touch()

@@ -12,6 +12,7 @@ def test_the_last_lines_reach_back_into_the_file_before(tmp_path):
     assert last(2) == [b"2\n", b"3\n"]
     assert last(-1) == [b"1\n", b"2\n", b"3\n"]
     assert last(0) == []
+    assert last(10**20) == [b"1\n", b"2\n", b"3\n"]
 
 
 def test_a_log_that_does_not_exist_yet_is_empty_until_it_does(tmp_path):
