@@ -45,6 +45,26 @@ def test_a_connection_that_ended_without_a_word_is_explained_too():
     assert (told(record=tcp), told(failure(), record=tcp)) == ("", UNKNOWN)
 
 
+TUNNEL = {
+    "upstream_cluster": "outbound|443||*.example.com",
+    "upstream_host": "-",
+    "flags": "UF,URX",
+    "upstream_failure": "tunnel_response:502",
+    "duration_ms": "11",
+}
+
+
+def test_tls_to_a_name_that_is_asked_for_is_explained_by_what_was_said_of_names_like_it():
+    wild = "/run/clover/sdc/out/*.example.com_443"
+    other = "www.example.org:443: www.example.org cannot be looked up: Name or service not known"
+
+    assert told(failure(socket=wild), record=TUNNEL) == UNKNOWN
+    assert told(failure(socket=wild, words=other), record=TUNNEL) == (
+        "no connection to *.example.com:443 (tunnel response:502)"
+    )
+    assert told(failure(), record={**TUNNEL, "upstream_failure": "delayed_connect_error:_111"}) != UNKNOWN
+
+
 async def test_nothing_is_asked_when_nobody_left_the_chain():
     record = {"upstream_host": "10.244.0.3:9180", "flags": "UF"}
 
