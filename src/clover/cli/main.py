@@ -19,7 +19,7 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer._click.exceptions import ClickException, UsageError
+from typer._click.exceptions import ClickException, NoSuchOption, UsageError
 from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 BUG = 1
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_VALIDATOR = "Value error, "
+"""What the library that parses values begins its refusals with."""
+_NO_COMMAND = "No such command"
 _JSON_FORMATS = ("-o json", "-ojson", "--output json", "--output=json")
 
 
@@ -162,9 +165,23 @@ def _exit_code(leaving: SystemExit) -> int:
 
 def _misused(misused: ClickException, arguments: Sequence[str]) -> int:
     """Tell what is wrong with the command line: people see how the command is used, too."""
+    misused.message = _worded(misused)
     if not (_wants_json(arguments) and _print_as_json([_usage(misused)], misused.exit_code)):
         misused.show()
     return misused.exit_code
+
+
+def _worded(misused: ClickException) -> str:
+    """Return what is wrong without a library's own words, and with what would have been right."""
+    message = misused.message.removeprefix(_VALIDATOR)
+    context = misused.ctx if isinstance(misused, UsageError) else None
+    if context is None:
+        return message
+    if context.parent is None and isinstance(misused, NoSuchOption):
+        return f"{message}; before the command stand --version and --help alone: clover COMMAND {misused.option_name}"
+    if context.parent and isinstance(context.command, TyperGroup) and message.startswith(_NO_COMMAND):
+        return f"{message} There are: {', '.join(context.command.list_commands(context))}."
+    return message
 
 
 def _usage(misused: ClickException) -> Problem:

@@ -170,6 +170,21 @@ def test_who_asked_for_json_is_told_in_json_what_is_wrong_with_the_usage(capsys,
     assert problem["hint"] == f"{where} --help"
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["proxy", "waf", "bogus"], "Invalid value for 'what': 'bogus' is not one of 'config', 'clusters', "),
+        (["get", "-o", "xml"], "Invalid value for '--output' / '-o': 'xml' is not one of 'table', 'yaml', 'json'."),
+        (["control", "waf", "frobnicate"], "No such command 'frobnicate'. There are: show, set, apply, watch, "),
+        (["ids", "rule", "frobnicate"], "No such command 'frobnicate'. There are: list, add, remove."),
+        (["--chain", "sdc", "status"], "No such option: --chain; before the command stand --version and"),
+    ],
+)
+def test_who_misuses_a_command_is_told_what_would_have_been_right(capsys, arguments, said):
+    assert main(arguments) == 2
+    assert f"\nError: {said}" in capsys.readouterr().err
+
+
 def test_everybody_else_is_shown_how_the_command_is_used(capsys):
     assert main(["status", "--since"]) == 2
 
