@@ -123,7 +123,14 @@ async def _run(
     timeline.mark("network")
     door = Door()
     processes = backend.Processes(
-        plan, tasks=tasks, statuses=statuses, output=wires.output, changed=wires.changed, warm=warm, door=door
+        plan,
+        tasks=tasks,
+        statuses=statuses,
+        output=wires.output,
+        changed=wires.changed,
+        restarted=wires.restarted,
+        warm=warm,
+        door=door,
     )
     async with contextlib.AsyncExitStack() as stack:
         xds = settings.directory / "xds.sock"
@@ -131,7 +138,9 @@ async def _run(
         entrances = backend.entrances(plan, CONTROL_PLANE)
         await stack.enter_async_context(door.opened(xds, entrances, tasks=tasks))
         relays = backend.relays(plan, tasks=tasks, statuses=statuses)
-        outside = backend.outside(plan, tasks=tasks, unreached=wires.unreached)
+        outside = backend.outside(
+            plan, tasks=tasks, statuses=statuses, unreached=wires.unreached, restarted=wires.restarted
+        )
 
         async def reach(wanted: Reach) -> None:
             ways = {way.socket: Way(host=way.host, port=way.port, loopback=way.loopback) for way in wanted.ways}
@@ -200,9 +209,11 @@ async def _run(
             result = _up_result(plan, book, statuses, timeline)
             files.write(settings.directory / "up.json", json.dumps(result))
             report({"event": "ready", "chain": result})
+            wires.tell(recorded.came_up(chain.name))
             # From here on a stop is orderly: the blocks are left from the inside out.
             giving_up.cancel()
             await stop.wait()
+            wires.tell(recorded.went_down(chain.name))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -238,6 +249,18 @@ class _Wires:
         if self._store is not None:
             told = [(failure.socket, failure.words) for failure in failures]
             self._store.note_logs(recorded.unreached(told, chain=self.chain.name, time_unix_nano=time.time_ns()))
+
+    def restarted(self, workload: WorkloadPlan, what: str, ending: str) -> None:
+        """Keep that a process died and is started again."""
+        self.tell(recorded.restarted(what, ending), resource=_resource(self.chain, workload))
+
+    def tell(self, change: recorded.Recorded, *, resource: Mapping[str, str] | None = None) -> None:
+        """Keep what happened to the chain, or to one of its functions, among the changes."""
+        if self._store is not None:
+            now = time.time_ns()
+            self._store.note_logs(
+                recorded.request(change, chain=self.chain.name, time_unix_nano=now, resource=resource)
+            )
 
     def changed(self, workload: str) -> None:
         """Tell the mesh whether a workload takes traffic."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 import pytest
@@ -33,7 +34,7 @@ signal.pause()
 CAP_SYS_PTRACE, CAP_SYS_ADMIN = 19, 21
 
 
-def supervised(tmp_path, *command, port, name="engine", **more):
+def supervised(tmp_path, *command, port, name="engine", companions=(), restarted=lambda *_: None, vital=True, **more):
     (tmp_path / "logs").mkdir(exist_ok=True)
     process = ProcessPlan(name=name, argv=command, ready_tcp=port, **more)
     workload = WorkloadPlan(
@@ -47,10 +48,14 @@ def supervised(tmp_path, *command, port, name="engine", **more):
         files={},
         sidecar=process,
         engine_process=process,
+        companions=tuple(ProcessPlan(name="ambassador", argv=(), ready_tcp=one) for one in companions),
     )
     status = ProcessStatus()
     news = asyncio.Event()
-    keeper = Supervisor(workload, process, status=status, network=None, output=lambda _: None, changed=news.set)
+    keeper = Supervisor(
+        workload, process, status=status, network=None, output=lambda _: None, changed=news.set,
+        restarted=restarted, vital=vital,
+    )  # fmt: skip
     return keeper, status, news
 
 
@@ -123,3 +128,52 @@ async def test_what_died_is_called_by_its_name(tmp_path):
 
     with pytest.raises(FunctionError, match="ambassador of 'web' ended before it was ready"):
         await keeper.run()
+
+
+async def test_a_process_that_is_given_up_is_collected_by_who_started_it(tmp_path, monkeypatch):
+    """Whoever collects it first takes its exit from asyncio, which complains of an unknown child."""
+    collected = []
+    monkeypatch.setattr(supervisor, "_reap_group", collected.append)
+    monkeypatch.setattr(supervisor, "READY_TIMEOUT_S", 0.2)
+    keeper, _, _ = supervised(tmp_path, "sleep", "60", port=free_port())
+
+    with pytest.raises((FunctionError, ExceptionGroup)):
+        await keeper.run()
+    child = keeper._child
+    assert isinstance(child, asyncio.subprocess.Process)
+
+    assert await asyncio.wait_for(child.wait(), 10) == -signal.SIGKILL
+    assert not collected
+
+
+async def test_what_listens_there_is_told_without_what_is_ours(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "READY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(supervisor.listening, "listeners", lambda _: ("[::]:50054", "127.0.0.1:7000", "0.0.0.0:15001"))
+    keeper, _, _ = supervised(tmp_path, "sleep", "60", port=free_port(), companions=(50054,))
+
+    with pytest.raises((FunctionError, ExceptionGroup)) as failure:
+        await keeper.run()
+
+    (error,) = clover_errors(failure.value)
+    assert keeper._child
+    await asyncio.wait_for(keeper._child.wait(), 10)
+    assert "listening there now: 127.0.0.1:7000" in " ".join(str(error).split())
+    assert "50054" not in str(error)
+
+
+async def test_who_died_and_how_is_told_before_it_is_started_again(tmp_path):
+    told = []
+    heard = asyncio.Event()
+
+    def restarted(*said):
+        told.append(said)
+        heard.set()
+
+    keeper, status, _ = supervised(tmp_path, "true", port=1, restarted=restarted, vital=False)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(keeper.run())
+        await asyncio.wait_for(heard.wait(), 30)
+        await keeper.stop()
+
+    assert told[0] == ("web command", "exited with 0")
+    assert status.restarts >= 1

@@ -23,6 +23,7 @@ COLUMNS = (
     Column(title="P99", right=True),
     Column(title="ADDRESS"),
 )
+GATEWAY = "gateway"
 _STATE_STYLES = {"ready": "green", "starting": "yellow", "degraded": "yellow", "restarting": "yellow", "failed": "red"}
 
 
@@ -85,16 +86,20 @@ def _state(state: str, *, about: str = "") -> Text:
 
 
 def _last_exits(workload: WorkloadAnswer) -> Iterator[Text]:
-    """Yield why a workload that is not ready is not: how its halves ended last time."""
-    if workload["ready"]:
-        return
+    """Yield how the processes of a workload ended last time: one line each; more where it is not ready again."""
+    companions = {name: one["lastExit"] for name, one in workload.get("companions", {}).items()}
     sidecar = workload.get("sidecar")
-    said = {"engine": workload.get("lastExit", ""), "sidecar": sidecar.get("lastExit", "") if sidecar else ""}
+    said = {workload["engine"]: workload.get("lastExit", ""), **companions}
+    if sidecar:
+        if workload["function"] == GATEWAY:  # it is all sidecar: this is how that one ended
+            del said[workload["engine"]]
+        said["sidecar"] = sidecar.get("lastExit", "")
     for part, words in said.items():
         first, *more = words.splitlines() or [""]
         if first:
-            yield Text(f"{workload['workload']}: {part}: {screen.printable(first)}", style="yellow")
-        for line in more:
+            again = ", started again" if workload["ready"] else ""
+            yield Text(f"{workload['workload']}: {part}: {screen.printable(first)}{again}", style="yellow")
+        for line in more if not workload["ready"] else ():
             yield Text(f"    {screen.printable(line.strip())}")
 
 

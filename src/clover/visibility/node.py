@@ -16,7 +16,7 @@ from clover.kit.aside import aside
 from clover.kit.documents import Document
 from clover.mesh.controller import Controller, Outcome, unknown_kind
 from clover.mesh.istio import parse, render
-from clover.mesh.istio.analysis.headings import items_of
+from clover.mesh.istio.analysis.headings import items_of, wrong_items
 from clover.mesh.istio.resources import KINDS, Resource, full_kind, key
 from clover.mesh.server import NodeStatus, Server
 from clover.runtime.plan import Plan, WorkloadPlan
@@ -40,6 +40,10 @@ PROXY_VIEWS = {
     "stats": "/stats?format=json&usedonly",
 }
 """What `clover proxy` can show → where Envoy's admin interface has it."""
+
+
+_LOGS = {"sidecar": "{} --sidecar", "ambassador": "{} --ambassador", "way-out": "way-out"}
+"""What `clover logs` needs to be told to show the words of a process other than the engine."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -259,7 +263,9 @@ def documents_in(texts: Sequence[tuple[str, str]]) -> tuple[list[Document], list
     problems: list[Problem] = []
     for name, text in texts:
         try:
-            found += (item for document in yaml.parse(text, name) for item in items_of(document))
+            read = yaml.parse(text, name)
+            found += (item for document in read for item in items_of(document))
+            problems += (problem for document in read for problem in wrong_items(document))
         except DocumentError as failure:
             problems += failure.problems
     return found, problems
@@ -286,7 +292,7 @@ def _broken(plan: WorkloadPlan, status: WorkloadStatus) -> Iterator[Problem]:
                 code="CLV5103",
                 where=where,
                 what=f"its {what} died and is being started again (restart {process.restarts}): {process.last_exit}",
-                hint=f"clover logs {plan.name}{f' --{what}' if what in ('sidecar', 'ambassador') else ''}",
+                hint=f"clover logs {_LOGS.get(what, plan.name).format(plan.name)}",
             )
 
 

@@ -1,12 +1,12 @@
 """
-What the node itself records: changes of the mesh, and why endpoints beyond the chain were not reached.
+What the node itself records: changes of the mesh, processes that died, and endpoints that were not reached and why.
 
 Changes have the shape of those of the ambassadors: `clover changes` shows both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from clover.errors import CloverError
@@ -17,18 +17,19 @@ from clover.telemetry.query.events import CHANGES, MESH
 
 EVENT = "clover.change"
 APPLIED, UNCHANGED, REFUSED = "applied", "unchanged", "refused"
+RESTARTED, TOLD = "restarted", ""
 _NAMED = 5
 """So many resources a summary names; the rest is counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """One change of the mesh."""
+    """One change of the mesh, or of what runs."""
 
     method: str
-    """`apply` or `delete`."""
+    """`apply` or `delete`; `restart`, `up` or `down`."""
     outcome: str
-    """`applied`, `unchanged` or `refused`."""
+    """`applied`, `unchanged` or `refused`; `restarted`; '' of what is only told."""
     summary: str
     duration_ms: float = 0.0
     """Until every sidecar had acknowledged it."""
@@ -55,8 +56,23 @@ def failed(method: str, failure: CloverError) -> Recorded:
     return Recorded(method=method, outcome=REFUSED, summary=_listed(told)[:1000])
 
 
-def request(change: Recorded, *, chain: str, time_unix_nano: int) -> bytes:
-    """Return an OTLP `ExportLogsServiceRequest` with the record."""
+def came_up(chain: str) -> Recorded:
+    """Return the record that a life of the chain begins: it has what its file means, whatever was changed before."""
+    return Recorded(method="up", outcome=TOLD, summary=f"chain {chain} came up")
+
+
+def went_down(chain: str) -> Recorded:
+    """Return the record that a life of the chain ends because somebody asked for it."""
+    return Recorded(method="down", outcome=TOLD, summary=f"chain {chain} went down")
+
+
+def restarted(what: str, ending: str) -> Recorded:
+    """Return the record of a process that died by itself: `http-lb-v1 haproxy`, `killed by SIGKILL`."""
+    return Recorded(method="restart", outcome=RESTARTED, summary=f"{what}: {ending}, started again")
+
+
+def request(change: Recorded, *, chain: str, time_unix_nano: int, resource: Mapping[str, str] | None = None) -> bytes:
+    """Return an OTLP `ExportLogsServiceRequest` with the record; `resource`: of the function, if it is about one."""
     record = otlp.LogRecord(
         time_unix_nano=time_unix_nano,
         event=EVENT,
@@ -68,9 +84,9 @@ def request(change: Recorded, *, chain: str, time_unix_nano: int) -> bytes:
             "clover.change.summary": change.summary,
             "clover.change.duration_ms": round(change.duration_ms, 3),
         },
-        severity=otlp.WARN if change.outcome == REFUSED else otlp.INFO,
+        severity=otlp.WARN if change.outcome in (REFUSED, RESTARTED) else otlp.INFO,
     )
-    return otlp.logs_request({"service.name": MESH, "service.namespace": chain}, [record])
+    return otlp.logs_request(resource or {"service.name": MESH, "service.namespace": chain}, [record])
 
 
 def unreached(failures: Sequence[tuple[str, str]], *, chain: str, time_unix_nano: int) -> bytes:

@@ -82,3 +82,16 @@ def test_a_function_that_serves_without_its_ambassador_is_not_called_restarting(
     row = text(status(workload("web", companions=companions))).splitlines()[3]
 
     assert row.split(maxsplit=7)[3:7] == ["ready", "(ambassador", "restarting)", "yes"]
+
+
+def test_what_was_started_again_is_told_with_how_it_ended():
+    companions = {"ambassador": {"state": "ready", "restarts": 1, "pid": 9, "lastExit": "exited with 3\nlast words"}}
+    again = workload("web", engine="haproxy", lastExit="killed by SIGKILL\nlast words", companions=companions)
+    sidecar = {"state": "ready", "restarts": 1, "pid": 8, "acknowledged": True, "lastExit": "killed by SIGSEGV"}
+    gateway = workload("gateway", "", engine="envoy", lastExit="killed by SIGSEGV", sidecar=sidecar)
+
+    assert text(status(again, gateway)).splitlines()[5:] == [
+        "web: haproxy: killed by SIGKILL, started again",
+        "web: ambassador: exited with 3, started again",
+        "gateway: sidecar: killed by SIGSEGV, started again",
+    ]

@@ -12,6 +12,7 @@ from clover.errors import DocumentError, MeshError, Problem
 from clover.mesh.controller import Change, Outcome
 from clover.telemetry._proto import otlp_pb2
 from clover.visibility import node as module
+from clover.visibility import recorded
 from clover.visibility.node import RunningNode
 
 OUTCOME = Outcome(
@@ -129,3 +130,19 @@ async def test_documents_are_read_without_keeping_anybody_waiting_whom_the_loop_
 
     assert len(readers) == 2
     assert threading.current_thread() not in readers
+
+
+def test_a_process_that_died_is_recorded_as_a_change_of_its_function():
+    died = recorded.restarted("http-lb-v1 haproxy", "killed by SIGKILL")
+    whose = {"service.name": "http-lb", "service.version": "v1"}
+
+    message = otlp_pb2.ExportLogsServiceRequest.FromString(
+        recorded.request(died, chain="sdc", time_unix_nano=1, resource=whose)
+    )
+
+    (group,) = message.resource_logs
+    assert {pair.key: pair.value.string_value for pair in group.resource.attributes} == whose
+    (record,) = group.scope_logs[0].log_records
+    said = {pair.key: pair.value.string_value for pair in record.attributes}
+    assert said["clover.change.outcome"] == "restarted"
+    assert said["clover.change.summary"] == "http-lb-v1 haproxy: killed by SIGKILL, started again"

@@ -30,6 +30,8 @@ from clover.runtime.status import ProcessStatus, WorkloadStatus
 
 Output = Callable[[WorkloadPlan, ProcessPlan, bytes], None]
 """Gets every whole line that a process prints."""
+Restarted = Callable[[WorkloadPlan, str, str], None]
+"""Gets the workload of a process that is started again, what it is (`http-lb-v1 haproxy`), and how it ended."""
 
 
 async def prepare(plan: Plan) -> None:
@@ -59,14 +61,15 @@ class Processes:
         statuses: Mapping[str, WorkloadStatus],
         output: Output,
         changed: Callable[[str], None],
+        restarted: Restarted,
         warm: Warm,
         door: Door,
     ) -> None:
         """
         Start nothing yet.
 
-        `changed` gets the name of a workload whose status changed; `warm` is closed with the processes; `door` lets the
-        sidecars in.
+        `changed` gets the name of a workload whose status changed, `restarted` what died; `warm` is closed with the
+        processes; `door` lets the sidecars in.
         """
         self._tasks = tasks
         self._warm = warm
@@ -85,6 +88,7 @@ class Processes:
                 network=inside,
                 output=output,
                 changed=partial(changed, workload.name),
+                restarted=partial(restarted, workload),
                 warm=self._warm,
             )
             expected = partial(door.expect, workload.name)
@@ -149,9 +153,23 @@ def relays(plan: Plan, *, tasks: asyncio.TaskGroup, statuses: Mapping[str, Workl
     )
 
 
-def outside(plan: Plan, *, tasks: asyncio.TaskGroup, unreached: Callable[[Sequence[Unreached]], None]) -> Outside:
+def outside(
+    plan: Plan,
+    *,
+    tasks: asyncio.TaskGroup,
+    statuses: Mapping[str, WorkloadStatus],
+    unreached: Callable[[Sequence[Unreached]], None],
+    restarted: Restarted,
+) -> Outside:
     """Return what lets the chain reach endpoints beyond its network; `unreached` gets those that it cannot reach."""
-    return Outside(plan, tasks=tasks, unreached=unreached)
+    gateway = next(workload for workload in plan.workloads if workload.gateway)
+    return Outside(
+        plan,
+        tasks=tasks,
+        status=statuses[gateway.name],
+        unreached=unreached,
+        restarted=partial(restarted, gateway),
+    )
 
 
 def entrances(plan: Plan, name: str) -> Mapping[str, socket.socket]:
@@ -173,6 +191,7 @@ def _supervisor(
     network: Path | None,
     output: Output,
     changed: Callable[[], None],
+    restarted: Callable[[str, str], None],
     warm: Warm,
     started: Callable[[int], None] = lambda _: None,
 ) -> Supervisor:
@@ -185,6 +204,7 @@ def _supervisor(
         changed=changed,
         warm=warm,
         started=started,
+        restarted=restarted,
     )
 
 

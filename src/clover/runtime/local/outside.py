@@ -17,9 +17,9 @@ from clover.runtime.local import network, way_out
 from clover.runtime.local.supervisor import Supervisor
 from clover.runtime.local.way_out import CONTROL, WAYS, Way
 from clover.runtime.plan import Plan, ProcessPlan
-from clover.runtime.status import ProcessStatus
+from clover.runtime.status import ProcessStatus, State, WorkloadStatus
 
-FOLDER = "out"
+FOLDER, PROCESS = "out", "way-out"
 ANSWER_S = 10.0
 
 
@@ -37,12 +37,25 @@ class Outside:
     """Names and ways, changed while the chain runs; there is no process before the first way."""
 
     def __init__(
-        self, plan: Plan, *, tasks: asyncio.TaskGroup, unreached: Callable[[Sequence[Unreached]], None]
+        self,
+        plan: Plan,
+        *,
+        tasks: asyncio.TaskGroup,
+        status: WorkloadStatus,
+        unreached: Callable[[Sequence[Unreached]], None],
+        restarted: Callable[[str, str], None],
     ) -> None:
-        """`unreached` gets what the way out says of connections that it could not make."""
+        """
+        Start nothing yet.
+
+        `unreached` gets what the way out says of connections that it could not make, `restarted` how it died; it is a
+        companion of the gateway, whose status is given.
+        """
         self._plan = plan
         self._tasks = tasks
+        self._status = status
         self._unreached = unreached
+        self._restarted = restarted
         self.folder = Path(plan.directory, FOLDER)
         """Where the ways' sockets are."""
         self._names: Mapping[str, str] = {}
@@ -87,20 +100,23 @@ class Outside:
 
     def _start(self, owner: str) -> None:
         gateway = next(workload for workload in self._plan.workloads if workload.gateway)
+        # It is not waited for: the gateway serves without it, as it did before the first way.
+        own = self._status.companions.setdefault(PROCESS, ProcessStatus(state=State.READY))
         self._supervisor = Supervisor(
             gateway,
             ProcessPlan(
-                name="way-out",
+                name=PROCESS,
                 argv=(sys.executable, "-m", "clover.runtime.local.way_out", str(self.folder), owner),
                 ready_unix=str(self.folder / CONTROL),
                 stop_timeout_s=2.0,
             ),
-            status=ProcessStatus(),
+            status=own,
             network=None,
             output=self._heard,
             changed=lambda: None,
             # A policy can name an endpoint at any time: what becomes of its way must not end the chain.
             vital=False,
+            restarted=self._restarted,
         )
         self._running = self._tasks.create_task(self._supervisor.run(), name="way out")
 

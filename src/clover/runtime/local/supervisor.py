@@ -25,7 +25,7 @@ POLL_S, SLOWER, MOST_POLL_S = 0.02, 1.05, 0.5
 """How often readiness is looked at: first, by which factor less often each time, and at least."""
 CONNECT_TIMEOUT_S = 1.0
 FIRST_BACKOFF_S, MOST_BACKOFF_S = 0.1, 5.0
-SIDECAR_PORTS = (f":{OUTBOUND_PORT}", f":{INBOUND_PORT}")
+SIDECAR_PORTS = (OUTBOUND_PORT, INBOUND_PORT)
 STEADY_S = 10.0
 """A process that ran for longer than this starts again with the shortest back-off."""
 
@@ -53,6 +53,7 @@ class Supervisor:
         vital: bool = True,
         warm: Warm | None = None,
         started: Callable[[int], None] = lambda _: None,
+        restarted: Callable[[str, str], None] = lambda _, __: None,
     ) -> None:
         self._workload = workload
         self._process = process
@@ -68,6 +69,8 @@ class Supervisor:
         """Starts the process if its plan says so."""
         self._started_as = started
         """Gets the process id of each life as soon as it has begun."""
+        self._restarted = restarted
+        """Gets the `label` of a process that died and is started again, and how it ended."""
         self._log = Log(Path(workload.directory, "logs", f"{process.name}.log"))
         self._child: asyncio.subprocess.Process | Child | None = None
         self._stopping = False
@@ -126,6 +129,7 @@ class Supervisor:
                     backoff_s = FIRST_BACKOFF_S
                 self.status.restarts += 1
                 self.status.last_exit = f"{ending}\n{self._log.last_lines()}".strip()
+                self._restarted(self.label, ending)
                 self._become(State.RESTARTING)
                 await asyncio.sleep(backoff_s)
                 backoff_s = min(backoff_s * 2, MOST_BACKOFF_S)
@@ -165,8 +169,9 @@ class Supervisor:
                 code = await child.wait()
         finally:
             _kill_group(child.pid)
-            _reap_group(child.pid)
             self.status.pid = 0
+        # Only now: before, the process itself would be collected, too, and asyncio looks for it in vain.
+        _reap_group(child.pid)
         return _ending(code)
 
     async def _started(self) -> asyncio.subprocess.Process | Child:
@@ -237,8 +242,10 @@ class Supervisor:
         wanted = self._process.ready_tcp
         if wanted is None:
             return ""
-        # The sidecar listens in the same network, and is not what somebody looks for.
-        others = [one for one in listening.listeners(pid) if not one.endswith(SIDECAR_PORTS)]
+        # Sidecar and ambassador listen in the same network, and are not what somebody looks for.
+        companions = (one.ready_tcp for one in self._workload.companions if one.ready_tcp != wanted)
+        own = tuple(f":{port}" for port in (*SIDECAR_PORTS, *companions) if port)
+        others = [one for one in listening.listeners(pid) if not one.endswith(own)]
         found = ", ".join(others) or "nothing"
         return f"it must listen on {self._workload.address}:{wanted} or 0.0.0.0:{wanted}; listening there now: {found}"
 

@@ -19,7 +19,7 @@ async def test_they_are_closed_again_when_they_are_not_wanted_any_more(tmp_path,
         if ways:
             raise HostError(Problem(code="CLV4320", where="way out of the chain", what="it does not answer"))
 
-    outside = Outside(SimpleNamespace(directory=str(tmp_path)), tasks=None, unreached=None)
+    outside = Outside(SimpleNamespace(directory=str(tmp_path)), tasks=None, status=None, unreached=None, restarted=None)
     monkeypatch.setattr(outside, "_follow", follow)
     with pytest.raises(HostError):
         await outside.reach({}, WAYS)
