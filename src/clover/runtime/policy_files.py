@@ -11,7 +11,7 @@ from clover.kit import documents
 from clover.kit.documents import Document
 from clover.mesh.istio import from_chain, parse, resources, validate
 from clover.mesh.istio.analysis import inventory, kubernetes, services
-from clover.mesh.istio.analysis.headings import group_and_kind, items_of
+from clover.mesh.istio.analysis.headings import group_and_kind, items_of, wrong_items
 from clover.mesh.istio.registry import Registry
 from clover.mesh.istio.resources import Gateway, Resource
 from clover.mesh.translate import proxies_from, reach
@@ -33,6 +33,7 @@ class _Sorted:
     wanted: tuple[Document, ...]
     objects: tuple[Document, ...]
     skipped: int
+    wrong: tuple[Problem, ...]
 
 
 def inspect(
@@ -51,7 +52,7 @@ def inspect(
     return verdicts, tuple(problem for name, found in told.items() if name not in files for problem in found)
 
 
-def _sorted(found: Iterable[Document]) -> _Sorted:
+def _sorted(found: tuple[Document, ...]) -> _Sorted:
     """Tell documents apart."""
     wanted: list[Document] = []
     objects: list[Document] = []
@@ -63,7 +64,8 @@ def _sorted(found: Iterable[Document]) -> _Sorted:
         elif known and _MESH_GROUPS.fullmatch(known[0]) and known[1] not in _INSTALLED:
             wanted.append(document)
     skipped = len(everything) - len(wanted) - len(objects)
-    return _Sorted(wanted=tuple(wanted), objects=tuple(objects), skipped=skipped)
+    wrong = tuple(problem for document in found for problem in wrong_items(document))
+    return _Sorted(wanted=tuple(wanted), objects=tuple(objects), skipped=skipped, wrong=wrong)
 
 
 def _problems(files: tuple[_Sorted, ...], beside: Verdict | None, namespace: str) -> Iterator[Problem]:
@@ -71,7 +73,7 @@ def _problems(files: tuple[_Sorted, ...], beside: Verdict | None, namespace: str
     namespace = chain.namespace if chain else namespace
     parsed, unreadable = parse.inspect((one for file in files for one in file.wanted), namespace=namespace)
     objects, wrong = inventory.objects_from((one for file in files for one in file.objects), namespace=namespace)
-    yield from (*unreadable, *wrong)
+    yield from (*(problem for file in files for problem in file.wrong), *unreadable, *wrong)
     if beside and chain is None:
         return
     everything = {resources.key(resource): resource for resource in (*_meant(chain), *parsed.resources)}
