@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
+import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,9 @@ from clover.runtime.local import ledger
 
 TIMEOUT_S = 30.0
 """How long an answer may take, beyond what the caller asked the node to wait."""
+
+ENDING_S, POLL_S = 15.0, 0.05
+"""How long a node may take to end after its last answer, and how often it is looked whether it has."""
 
 ChainOption = Annotated[
     str,
@@ -179,6 +185,25 @@ class Client:
             raise self._silent(failure, TIMEOUT_S) from None
         finally:
             connection.close()
+
+    @contextlib.contextmanager
+    def until_down(self) -> Iterator[None]:
+        """Let a block follow the chain: that the chain is taken down ends the block, is told, and is no error."""
+        try:
+            yield
+        except MeshError:
+            if not self._goes_down():
+                raise
+        print(f"chain {self.chain.name} is down", file=sys.stderr)
+
+    def _goes_down(self) -> bool:
+        """Tell whether the node, which does not answer, is ending: it ends its API first."""
+        deadline = time.monotonic() + ENDING_S
+        while _lives(self.chain.directory):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(POLL_S)
+        return True
 
     def instances(self) -> list[Instance]:
         """Return every workload of the chain, the gateway included."""

@@ -30,16 +30,17 @@ def show(
     columns: Sequence[Column],
     row: Row,
 ) -> None:
-    """Print the events of a kind as a table, or as JSON; with `follow` a line each, for ever."""
+    """Print the events of a kind as a table, or as JSON; with `follow` a line each, until the chain goes down."""
     path = f"/v1/{what}"
     if follow:
         table = screen.GrowingTable(columns)
         target = screen.console()
-        for event in client.stream(path, {**wanted, "follow": "true"}):
-            if as_json:
-                output.print_line(event)
-            else:
-                screen.show(table.lines(row(event)), target=target)
+        with client.until_down():
+            for event in client.stream(path, {**wanted, "follow": "true"}):
+                if as_json:
+                    output.print_line(event)
+                else:
+                    screen.show(table.lines(row(event)), target=target)
         return
     found: list[dict[str, Any]] = client.get(path, wanted)
     if as_json:

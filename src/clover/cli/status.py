@@ -38,11 +38,12 @@ def status(
 
     if not watch:
         show()
-    elif as_json or not target.is_terminal:
-        while True:
-            show()
-            time.sleep(REFRESH_S)
-    else:
+        return
+    with client.until_down():
+        if as_json or not target.is_terminal:
+            while True:
+                show()
+                time.sleep(REFRESH_S)
         with Live(console=target, auto_refresh=False, screen=True) as live:
             while True:
                 live.update(Text("\n").join(render_status.lines(fetch())), refresh=True)

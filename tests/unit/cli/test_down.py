@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from clover.cli import api
 from clover.runtime.local import ledger
 
 
@@ -79,3 +80,25 @@ def test_beside_a_chain_that_was_killed_the_one_that_runs_is_meant(clover, run_r
 
     assert clover("get")[0] == 0
     assert "process 77" in clover("get", "--chain", "sdc")[2]
+
+
+@pytest.mark.parametrize("command", [("status", "--watch"), ("alerts", "--follow"), ("changes", "--follow")])
+def test_who_follows_a_chain_that_is_taken_down_is_told_so(clover, bring_up, monkeypatch, command):
+    folder = bring_up("sdc")
+    (folder / "up.json").write_text("{}", encoding="utf-8")
+    (folder / "api.sock").unlink()
+    lives = iter((True, True, False))
+    monkeypatch.setattr(ledger, "alive", lambda _: next(lives))
+
+    assert clover(*command) == (0, "", "chain sdc is down\n")
+
+
+def test_a_node_that_is_silent_and_lives_on_is_an_error_for_who_follows_it_too(clover, bring_up, monkeypatch):
+    folder = bring_up("sdc")
+    (folder / "up.json").write_text("{}", encoding="utf-8")
+    (folder / "api.sock").unlink()
+    monkeypatch.setattr(api, "ENDING_S", 0.0)
+
+    code, _, said = clover("status", "--watch")
+
+    assert (code, "CLV5205" in said, "is down" in said) == (5, True, False)
