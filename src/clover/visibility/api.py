@@ -109,7 +109,7 @@ def application(node: Node) -> Starlette:
 
     async def delete_all(request: Request) -> Response:
         body = _deletion(await _bounded(request))
-        named = [(str(one["kind"]), str(one["name"]), str(one.get("namespace", ""))) for one in body["resources"]]
+        named = [(str(one["kind"]), str(one["name"]), str(one.get("namespace") or "")) for one in body["resources"]]
         documents = [(str(one["name"]), str(one["text"])) for one in body["documents"]]
         dry_run, ignore_missing = body.get("dryRun", False), body.get("ignoreNotFound", False)
         return JSONResponse(await node.delete_all(named, documents, dry_run=dry_run, ignore_missing=ignore_missing))

@@ -63,6 +63,22 @@ async def test_what_the_api_does_not_have_is_a_problem_like_any_other(place, tar
     assert (answered, body["exitCode"], [problem["code"] for problem in body["problems"]]) == (status, 2, ["CLV5003"])
 
 
+class Deleting:
+    """Remembers what it was asked to delete."""
+
+    async def delete_all(self, named, documents, *, dry_run, ignore_missing):
+        self.named = named
+        return {}
+
+
+async def test_a_namespace_of_null_is_none_that_is_named(place):
+    node, body = Deleting(), b'{"resources": [{"kind": "Sidecar", "name": "x", "namespace": null}]}'
+    async with asyncio.TaskGroup() as tasks, api.serving_api(place, node, tasks=tasks):
+        status, _ = await asyncio.to_thread(unix_http.fetch, place, "/v1/deletions", method="POST", body=body)
+
+    assert (status, node.named) == (200, [("Sidecar", "x", "")])
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b"[" * 100_000, b"\xff", b'{"documents": [1]}'])
 async def test_a_body_that_is_no_change_is_refused(place, body):
     answered, told = await ask(place, "/v1/resources", method="POST", body=body)

@@ -29,7 +29,7 @@ def unopened(directory: Path, failure: Exception) -> Problem:
         code="CLV6004",
         where=str(directory),
         what=f"the telemetry store in {str(directory)!r} does not open: {failure}",
-        hint=""
+        hint="set CLOVER_STATE to a folder of your own"
         if missing
         else f"to start an empty one, move it away: mv {directory} {directory.with_name(directory.name + '.broken')}",
     )
