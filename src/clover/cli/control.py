@@ -35,7 +35,10 @@ class Format(StrEnum):
 
 
 ExpectOption = Annotated[
-    int, typer.Option("--expect", min=0, metavar="GENERATION", help="Only if this generation is in force.")
+    int,
+    typer.Option(
+        "--expect", min=0, max=(1 << 63) - 1, metavar="GENERATION", help="Only if this generation is in force."
+    ),
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Check everything, change nothing, print what would.")]
 HostArgument = Annotated[str, typer.Argument(metavar="HOST[:PORT]", help="A backend, as `backends` lists it.")]
@@ -332,11 +335,15 @@ def _set_backend(
     context: typer.Context, chain: str, host: str, wanted: Mapping[str, Any], *, diff: bool, as_json: bool
 ) -> None:
     name, colon, port = host.partition(":")
-    if not name or (colon and not port.isascii()) or (colon and not port.isdigit()):
+    if not name or (colon and not _is_port(port)):
         raise _usage("HOST", f"the backend is {host!r}", "HOST or HOST:PORT")
     agent, target = _target(context, chain, FORWARDING)
     request = {"host": name, **({"port": int(port)} if colon else {}), **wanted}
     changing.change(agent, target, "SetBackendState", request, diff=diff, as_json=as_json)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 1 << 16
 
 
 def _show(agent: Agent, function: str, form: Format, *, as_json: bool) -> None:
@@ -366,8 +373,7 @@ def _show(agent: Agent, function: str, form: Format, *, as_json: bool) -> None:
             ]
         )
     elif form is Format.JSON:
-        for document in documents:
-            output.print_json(document)
+        output.print_json(documents if len(documents) > 1 else documents[0])
     elif form is Format.YAML:
         for (target, said, _), text in zip(found, texts, strict=True):
             first = "---\n" if len(found) > 1 else ""

@@ -213,7 +213,7 @@ def _scalar(annotation: Any, text: str) -> Any:
     if bool in kinds:
         return _BOOLEANS.get(text.lower(), text)
     if int in kinds or any(isinstance(kind, int) for kind in kinds):
-        return int(text) if re.fullmatch(r"-?[0-9]{1,18}", text) else text
+        return int(text) if re.fullmatch(r"-?[0-9]{1,100}", text) else text
     return text
 
 

@@ -15,6 +15,8 @@ from clover.errors import DocumentError, Problem
 TYPE = "ids"
 FIRST_ID = 9_000_000
 """Rules that name no id get one from here on: far from the ids of published rule sets."""
+MOST_ID = (1 << 31) - 1
+"""As `IdsRule` says."""
 _SID = re.compile(r"\bsid\s*:\s*([0-9]{1,10})\s*;")
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -49,7 +51,7 @@ def add(
     case_sensitive: Annotated[bool, typer.Option("--case-sensitive", help="Upper and lower case differ.")] = False,
     message: Annotated[str, typer.Option(metavar="TEXT", help="What the alert says.")] = "",
     rule_id: Annotated[
-        int | None, typer.Option("--id", min=1, help="The rule's id; without it, one that is free.")
+        int | None, typer.Option("--id", min=1, max=MOST_ID, help="The rule's id; without it, one that is free.")
     ] = None,
     severity: Annotated[int, typer.Option(min=1, max=4, help="1 is the worst.")] = 2,
     function: FunctionOption = "",
@@ -86,7 +88,7 @@ def add(
 
 @_rule.command()
 def remove(
-    rule_id: Annotated[int, typer.Argument(metavar="ID", min=1, help="As `rule list` shows it.")],
+    rule_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=MOST_ID, help="As `rule list` shows it.")],
     function: FunctionOption = "",
     diff: DiffOption = False,
     chain: api.ChainOption = "",

@@ -12,6 +12,7 @@ from clover.cli.answers import TraceSummary
 from clover.errors import DocumentError, Problem
 
 _UNITS_S = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+MOST_S = 10_000 * _UNITS_S["d"]
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(us|µs|ms|s|m|h|d)")
 
 
@@ -67,6 +68,8 @@ def seconds(text: str, *, option: str) -> float:
         total, at = total + float(found[1]) * _UNITS_S[found[2]], found.end()
     if not text or at != len(text):
         raise DocumentError(_usage(option, text, "a number with its unit", f"{option} 10ms, or 30s, 5m, 2h"))
+    if total > MOST_S:
+        raise DocumentError(_usage(option, text, "at most 10000d", f"{option} 1d"))
     return total
 
 

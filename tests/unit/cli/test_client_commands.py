@@ -96,7 +96,14 @@ def test_traces_sends_each_filter_in_the_units_of_the_api(clover, bring_up, node
 
 
 @pytest.mark.parametrize(
-    "wrong", [["--since", "5"], ["--min-duration", "x"], ["--attribute", "novalue"], ["--since", "-1s"]]
+    "wrong",
+    [
+        ["--since", "5"],
+        ["--min-duration", "x"],
+        ["--attribute", "novalue"],
+        ["--since", "-1s"],
+        ["--since", "99999999999999d"],
+    ],
 )
 def test_a_filter_that_says_nothing_is_refused_before_the_node_is_asked(clover, bring_up, node, wrong):
     bring_up("sdc")

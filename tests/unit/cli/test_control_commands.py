@@ -72,6 +72,8 @@ def test_show_as_json_has_everything_in_one_list(clover, controlled):
 
     assert (first["generation"], first["engineReady"], first["appliedAt"]) == (3, True, "2026-09-21T14:13:20Z")
     assert second["configuration"]["loadBalancer"]["algorithm"] == "least-connections"
+    several = json.loads(clover("control", "http-lb", "show", "-o", "json")[1])
+    assert several == [first["configuration"], second["configuration"]]
 
 
 def test_of_several_versions_a_change_wants_one_named_and_a_misspelt_one_lists_what_there_is(clover, controlled):
@@ -391,3 +393,23 @@ def test_the_commands_load_neither_grpc_nor_protobuf():
     for arguments in (["control", "http-lb", "set", "--help"], ["firewall", "block", "--help"], ["ids", "--help"]):
         done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "set()", arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["firewall", "block", "192.0.2.7", "--for", "99999999999d"], "expected at most 10000d"),
+        (["ids", "rule", "remove", "99999999999999999999999"], "less than or equal to 2147483647"),
+        (["ids", "rule", "add", "--uri", "x", "--id", "99999999999999999999999"], "less than or equal to 2147483647"),
+        (["control", "http-lb@v2", "drain", "web:99999999999"], "expected HOST or HOST:PORT"),
+        (
+            ["control", "http-lb@v2", "set", "algorithm=x", "--expect", "9" * 23],
+            "less than or equal to 9223372036854775807",
+        ),
+        (["control", "access-control", "set", "anomaly-threshold=" + "9" * 21], "expected 1 to 1000"),
+    ],
+)
+def test_a_number_that_nothing_could_hold_is_told_with_its_range(clover, controlled, arguments, expected):
+    code, _, said = clover(*arguments)
+
+    assert (code, expected in said) == (2, True), said
