@@ -31,8 +31,10 @@ def workload_commands(plan: Plan, workload: WorkloadPlan) -> str:
             f"addr add {workload.address}/{prefix} dev eth0",
             "link set eth0 up",
             # Nobody answers for virtual addresses on the wire. The route only lets connect() choose a source address;
-            # then interception takes the connection.
-            f"route add {plan.services_network} dev eth0",
+            # then interception takes the connection. Nothing takes one of the gateway, which fails at once.
+            f"route add unreachable {plan.services_network}"
+            if workload.gateway
+            else f"route add {plan.services_network} dev eth0",
             # The same for all other addresses: what nobody claims is to end in the sidecar, with a record.
             *([] if workload.gateway else ["route add default dev eth0"]),
             # The gateway listens at the host's addresses, which it does not have: here each leads to itself.
