@@ -178,14 +178,21 @@ def _gateway_problems(chain: Chain) -> list[Problem]:
                     code="CLV2101",
                     where=str(chain.gateway.mark),
                     what=f"the gateway cannot listen on {address[0]}:{address[1]}: {failure.strerror}",
-                    hint=_port_hint(address) if failure.errno == errno.EADDRINUSE else "",
+                    hint=_port_hint(address, failure.errno),
                 )
             ]
     return []
 
 
-def _port_hint(address: tuple[str, int]) -> str:
-    return f"clover up --port {_free_port(address[0])} ...; who has it: ss -ltnp sport = :{address[1]}"
+def _port_hint(address: tuple[str, int], number: int | None) -> str:
+    other = f"clover up --port {_free_port(address[0])} ..."
+    match number:
+        case errno.EADDRINUSE:
+            return f"{other}; who has it: ss -ltnp sport = :{address[1]}"
+        case errno.EACCES:
+            return f"{other}; ports below net.ipv4.ip_unprivileged_port_start (1024, as a rule) are root's"
+        case _:
+            return ""
 
 
 def _free_port(address: str) -> int:

@@ -34,7 +34,9 @@ class Format(StrEnum):
 
 
 def get(
-    resource: Annotated[str, typer.Argument(metavar="KIND[/NAME]", help="A kind, or one resource; none: all.")] = "",
+    resource: Annotated[
+        str, typer.Argument(metavar="KIND[/NAME]", help="A kind, kinds as vs,dr, or one resource; none: all.")
+    ] = "",
     name: Annotated[str, typer.Argument(metavar="NAME", help="Its name, when it is a word of its own.")] = "",
     output: Annotated[Format, typer.Option("--output", "-o", help="How to print them.")] = Format.TABLE,
     namespace: Annotated[
@@ -45,16 +47,20 @@ def get(
 ) -> None:
     """Print the Istio resources that the chain's mesh obeys."""
     kind, name = kinds.resource_named(resource, name)
-    query = {"kind": kind, "name": name, "namespace": namespace}
-    answer: ResourcesAnswer = api.find(chain).get("/v1/resources", query)
+    client = api.find(chain)
+    items: list[Mapping[str, Any]] = []
+    for one in dict.fromkeys(map(kinds.kind_named, kind.strip(",").split(","))):
+        query = {"kind": one, "name": name, "namespace": namespace}
+        answer: ResourcesAnswer = client.get("/v1/resources", query)
+        items += answer["items"]
     match Format.JSON if as_json else output:
         case Format.TABLE:
-            screen.show(lines(answer["items"]))
+            screen.show(lines(items))
         case Format.YAML:
-            print("---\n".join(map(yaml_text.dump, answer["items"])), end="")
+            print("---\n".join(map(yaml_text.dump, items)), end="")
         case Format.JSON:
-            one = name and len(answer["items"]) == 1
-            printing.print_json(answer["items"][0] if one else {"apiVersion": "v1", "kind": "List", **answer})
+            one_item = name and len(items) == 1
+            printing.print_json(items[0] if one_item else {"apiVersion": "v1", "kind": "List", "items": items})
 
 
 def lines(items: Sequence[Mapping[str, Any]]) -> Iterator[Text]:

@@ -30,6 +30,7 @@ def render(
     form: Annotated[
         Format, typer.Option("--output", "-o", help="'yaml': one document each; 'json': one List.")
     ] = Format.YAML,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:
     """Print the Istio resources that a chain means, and the Services that they speak of."""
     chain = load.load(path)
@@ -41,7 +42,7 @@ def render(
     if not documents:
         about = f"{kind}/{name}" if name else kind
         raise DocumentError(Problem(code="CLV4404", where=str(path), what=f"the chain means no {about}"))
-    if form is Format.JSON:
+    if as_json or form is Format.JSON:
         output.print_json({"apiVersion": "v1", "kind": "List", "items": documents})
     else:
         sys.stdout.write(istio.render_yaml(documents))

@@ -16,11 +16,9 @@ def up(
         str, typer.Option(metavar="NAME", help="Run it under another name, beside one that is already up.")
     ] = "",
     port: Annotated[
-        int,
-        typer.Option(
-            metavar="PORT", min=0, max=65535, help="Gateway port on the host; 0 takes the one of the chain file."
-        ),
-    ] = 0,
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Gateway port on the host, instead of the chain file's."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Bring a chain up, and return when every workload is ready."""
@@ -29,4 +27,4 @@ def up(
     with launch.starting() as node:
         from clover.cli import bring_up
 
-        bring_up.bring_up(node, path, name=name, port=port, as_json=as_json)
+        bring_up.bring_up(node, path, name=name, port=port or 0, as_json=as_json)

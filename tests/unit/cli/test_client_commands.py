@@ -233,6 +233,15 @@ def test_get_knows_short_names_and_shows_the_split(clover, bring_up, node):
     )
 
 
+def test_get_takes_several_kinds_with_commas_as_kubectl_does(clover, bring_up, node):
+    bring_up("sdc")
+
+    code, out, _ = clover("get", "vs,dr,virtualservices", "-o", "json")
+
+    assert node.asked == [("VirtualService", "", ""), ("DestinationRule", "", "")]
+    assert (code, len(json.loads(out)["items"])) == (0, 2)
+
+
 def test_what_get_prints_as_yaml_can_be_applied(clover, bring_up):
     bring_up("sdc")
 

@@ -28,11 +28,12 @@ def test_a_chain_is_rendered_as_documents_that_a_cluster_takes(chain_file, capsy
     ]
 
 
-def test_json_is_one_list_of_the_same(chain_file, capsys):
+@pytest.mark.parametrize("option", [["-o", "json"], ["--json"]])
+def test_json_is_one_list_of_the_same(chain_file, capsys, option):
     main(["render", str(chain_file)])
     documents = list(yaml.safe_load_all(capsys.readouterr().out))
 
-    assert main(["render", str(chain_file), "-o", "json"]) == 0
+    assert main(["render", str(chain_file), *option]) == 0
 
     assert json.loads(capsys.readouterr().out) == {"apiVersion": "v1", "kind": "List", "items": documents}
 

@@ -1,10 +1,14 @@
 """What `clover up` refuses before anything is started or removed."""
 
+import re
 import socket
 
 import pytest
 
+from clover.cli import bring_up
 from clover.cli.main import main
+from clover.spec import load
+from clover.spec.chain import renamed
 
 CHAIN = """
 apiVersion: clover/v1alpha1
@@ -36,7 +40,7 @@ def test_a_name_that_is_none_is_refused_before_it_becomes_a_path(chain_file, tmp
     assert precious.exists()
 
 
-@pytest.mark.parametrize("port", ["-1", "65536"])
+@pytest.mark.parametrize("port", ["-1", "0", "65536"])
 def test_a_port_that_does_not_exist_is_refused(chain_file, capsys, port):
     assert main(["up", str(chain_file), "--port", port]) == 2
     assert "Traceback" not in capsys.readouterr().err
@@ -53,3 +57,17 @@ def test_a_run_folder_that_cannot_be_one_is_no_bug(chain_file, tmp_path, monkeyp
     assert main(["up", str(chain_file), "--port", str(port)]) == 3
     said = capsys.readouterr().err
     assert ("[CLV2105]" in said, "Traceback" in said) == (True, False)
+
+
+def test_who_may_not_open_a_port_is_told_why_and_of_one_that_is_free(chain_file, monkeypatch):
+    class Refusing(socket.socket):
+        def bind(self, address):
+            if address[1] == 80:
+                raise PermissionError(13, "Permission denied")
+            super().bind(address)
+
+    monkeypatch.setattr("clover.cli.bring_up.socket.socket", Refusing)
+    (problem,) = bring_up._gateway_problems(renamed(load.load(chain_file), port=80))
+
+    assert problem.what == "the gateway cannot listen on 127.0.0.1:80: Permission denied"
+    assert re.fullmatch(r"clover up --port [0-9]+ \.\.\.; ports below .* \(1024, as a rule\) are root's", problem.hint)
