@@ -151,6 +151,7 @@ def test_every_hop_logs_the_request_under_its_trace_with_all_that_was_asked_for(
             *("log", "time", "traceparent", "request_id", "client", "method", "host", "path", "protocol"),
             *("status", "bytes", "duration_ms", "upstream", "upstream_status"),
         }
+        assert isinstance(fields["duration_ms"], int)
         entry = engine.access_of(answer.traceparent)
         assert (entry.method, entry.host, entry.path) == ("GET", HOST, "/status/404?logged=yes")
         assert (entry.status, entry.protocol, entry.client) == (404, "HTTP/1.1", "127.0.0.1")
