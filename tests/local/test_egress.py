@@ -121,6 +121,24 @@ def test_functions_reach_what_an_entry_names_and_nothing_else(fresh):
         assert ask(fresh, "http://api.example.com/") == ("000", "")
 
 
+def test_the_way_out_is_started_again_and_what_it_died_of_is_told(fresh):
+    def gateway():
+        return next(row for row in fresh.json("status")["workloads"] if row["workload"] == "gateway")
+
+    with greeting() as port:
+        up(fresh)
+        fresh.ok("apply", "-", stdin=ENTRY.replace("PORT", str(port)))
+        way_out = gateway()["companions"]["way-out"]["pid"]
+
+        fresh.ok("exec", "gateway", "--", "kill", "-9", str(way_out))
+
+        eventually(lambda: gateway()["restarts"] == 1 and gateway()["ready"], what="a restart")
+        eventually(lambda: ask(fresh, "http://api.example.com/") == ("200", "hello"), what="the way")
+    told = [(change["function"], change["method"], change["summary"]) for change in fresh.json("changes")]
+    assert ("mesh", "up", "chain out came up") in told
+    assert ("gateway", "restart", "gateway way-out: killed by SIGKILL, started again") in told
+
+
 def test_functions_reach_the_name_that_they_ask_for_at_any_address(fresh):
     anywhere = ("--connect-to", "::240.240.0.1:80")
     with greeting() as port:
