@@ -32,7 +32,8 @@ def unknown_host(host: str, path: Path, mesh: Mesh, *, namespace: str = "default
     """Return that no service has the name which a resource in `namespace` says."""
     if not mesh.tells_services_of(hosts.full_host(host, namespace)):
         return _untold(host, path)
-    services = ", ".join(repr(service.name) for service in mesh.registry.services[:12])
+    names = dict.fromkeys(service.name for service in mesh.registry.services)
+    services = ", ".join(map(repr, list(names)[:12]))
     hint = nearest(host, mesh.known_hosts()) or (f"there are {services}" if services else "")
     if meant := mesh.registry.service(host.lower()):
         hint = f"Istio does not complete a name with dots; write {meant.host!r}"
@@ -93,7 +94,7 @@ def _subset_of_untold(destination: Destination, path: Path, resource: VirtualSer
     ]
     names = [name for rule in known for name in _subsets(rule)]
     if known and destination.subset not in names:
-        hint = nearest(destination.subset, names) or f"there are {', '.join(map(repr, names)) or 'none'}"
+        hint = nearest(destination.subset, names) or f"there are {', '.join(map(repr, dict.fromkeys(names))) or 'none'}"
         what = f"there is no subset {destination.subset!r} of {destination.host!r}"
         yield Finding(code="CLV4203", path=(*path, "subset"), what=what, hint=hint, istio="IST0101")
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from harness import policies
@@ -17,6 +19,18 @@ def test_a_rule_is_for_a_service_of_the_mesh():
     assert said(destination_rule("", host="serve")) == [
         ("CLV4201", "error", "'spec.host': there is no service 'serve' in the mesh")
     ]
+
+
+def test_a_name_that_services_of_two_namespaces_have_is_offered_once():
+    first, *rest = policies.REGISTRY.services
+    twice = (first, *rest, dataclasses.replace(first, namespace="elsewhere"))
+    registry = dataclasses.replace(policies.REGISTRY, services=twice)
+
+    (found,) = policies.problems(
+        virtual_service("[{route: [{destination: {host: xyzzy}}]}]", host="lb"), registry=registry
+    )
+
+    assert (found.code, found.hint.count(repr(first.name))) == ("CLV4201", 1)
 
 
 def test_two_rules_for_one_host_are_an_error_that_names_both():
