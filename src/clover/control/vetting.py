@@ -8,7 +8,6 @@ from clover.control.handlers import CallError, Code, Violation
 from clover.control.settings import AmbassadorSettings
 from clover.errors import Problem
 from clover.spec.configuration import Configuration
-from clover.spec.nearest import did_you_mean
 
 
 def refuse(configuration: Configuration, settings: AmbassadorSettings) -> None:
@@ -37,7 +36,7 @@ def _problems(configuration: Configuration, settings: AmbassadorSettings) -> Ite
                 code="CLV3302",
                 where=f"{path}[{place}].host",
                 what=f"{backend.host!r} is no function that {settings.function!r} may send to",
-                hint=did_you_mean(backend.host, services, otherwise=known),
+                hint=known,
             )
         elif backend.port not in (None, services[backend.host]):
             yield Problem(
